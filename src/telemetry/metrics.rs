@@ -1,0 +1,220 @@
+//! Every metric of the process, as handles.
+//!
+//! Series whose labels the policy bounds are made when a policy is compiled, so
+//! that they exist at 0 before the first request. They are found again by name
+//! after a reload, and never removed: a counter that vanished would lie.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+
+use super::{
+    Cell, Counter, Gauge, Histogram,
+    histogram::{OVERHEAD_BOUNDS, REQUEST_BOUNDS},
+};
+
+/// The version of HTTP that a downstream connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 and HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Protocol {
+    /// As in ALPN and in the label `protocol`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+        }
+    }
+}
+
+type Named<T> = Mutex<BTreeMap<Arc<str>, Arc<T>>>;
+
+/// All metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    pub(super) codes: &'static [&'static str],
+    pub(super) cells: Mutex<BTreeMap<(Arc<str>, Arc<str>), Arc<Cell>>>,
+    pub(super) upstream_waits: Named<Histogram>,
+    pub(super) redactions: Named<Counter>,
+    pub(super) budgets: Mutex<BTreeMap<(Arc<str>, &'static str), Arc<BudgetUse>>>,
+    /// What Weir itself added to a request.
+    pub overhead: Histogram,
+    /// Reloads after which the new policy was in force.
+    pub reloads_applied: Counter,
+    /// Reloads after which the old policy stayed.
+    pub reloads_rejected: Counter,
+    /// SHA-256 of the policy in force, in hex.
+    pub policy_sha256: ArcSwap<String>,
+    /// 1 while the store answers.
+    pub store_up: Gauge,
+    /// `embedded` or `memory`.
+    pub store_kind: ArcSwap<String>,
+    /// Time that decisions took in the store.
+    pub store_wait: Histogram,
+    /// 1 while the upstream accepts connections.
+    pub upstream_up: Gauge,
+    /// Pooled upstream connections without a request.
+    pub upstream_idle: Gauge,
+    /// Upstream connections that carry a request.
+    pub upstream_busy: Gauge,
+    /// Informational (1xx) answers of the upstream that were not passed on.
+    pub http1_connections: Gauge,
+    /// Downstream connections that speak HTTP/2.
+    pub http2_connections: Gauge,
+    pub(super) handshakes: [Counter; 4],
+    /// Requests whose handling panicked.
+    pub panics: Counter,
+    /// Connections closed on arrival because there were too many.
+    pub connections_shed: Counter,
+}
+
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+    /// The peer broke the protocol or left.
+    Failed,
+    /// It took too long.
+    TimedOut,
+}
+
+impl Handshake {
+    pub(super) const ALL: [(Self, &'static str, &'static str); 4] = [
+        (Self::Tls12, "1.2", "ok"),
+        (Self::Tls13, "1.3", "ok"),
+        (Self::Failed, "none", "failed"),
+        (Self::TimedOut, "none", "timed_out"),
+    ];
+}
+
+/// The largest share of a tier's budget that any subject has used in the running period.
+#[derive(Debug, Default)]
+pub struct BudgetUse(Mutex<(u64, u64)>);
+
+impl BudgetUse {
+    /// Notes that a subject used `parts_per_million` of a period that ends at `end_ms`.
+    pub fn note(&self, parts_per_million: u64, end_ms: u64) {
+        let mut highest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if highest.1 != end_ms {
+            *highest = (parts_per_million, end_ms);
+        } else if highest.0 < parts_per_million {
+            highest.0 = parts_per_million;
+        }
+    }
+
+    /// The share at `now_ms`; 0 after the period's end.
+    pub(super) fn ratio(&self, now_ms: u64) -> f64 {
+        let (highest, end_ms) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let highest = if now_ms < end_ms { highest } else { 0 };
+        f64::from(u32::try_from(highest).unwrap_or(u32::MAX)) / 1e6
+    }
+}
+
+impl Metrics {
+    /// Metrics at zero; `codes` are all values of the label `error_code`.
+    pub(super) fn new(codes: &'static [&'static str]) -> Self {
+        Self {
+            codes,
+            cells: Mutex::default(),
+            upstream_waits: Mutex::default(),
+            redactions: Mutex::default(),
+            budgets: Mutex::default(),
+            overhead: Histogram::new(OVERHEAD_BOUNDS),
+            reloads_applied: Counter::default(),
+            reloads_rejected: Counter::default(),
+            policy_sha256: ArcSwap::default(),
+            store_up: Gauge::default(),
+            store_kind: ArcSwap::default(),
+            store_wait: Histogram::new(OVERHEAD_BOUNDS),
+            upstream_up: Gauge::default(),
+            upstream_idle: Gauge::default(),
+            upstream_busy: Gauge::default(),
+            http1_connections: Gauge::default(),
+            http2_connections: Gauge::default(),
+            handshakes: Default::default(),
+            panics: Counter::default(),
+            connections_shed: Counter::default(),
+        }
+    }
+
+    /// The cell of one operation and tier, made at zero when it is new.
+    pub fn cell(&self, operation: &Arc<str>, tier: &Arc<str>) -> Arc<Cell> {
+        let key = (Arc::clone(operation), Arc::clone(tier));
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        let (operation, tier) = key.clone();
+        let new = || Arc::new(Cell::new(operation, tier, self.codes.len()));
+        Arc::clone(cells.entry(key).or_insert_with(new))
+    }
+
+    /// The waits for the upstream's first byte of one operation.
+    pub fn upstream_wait(&self, operation: &Arc<str>) -> Arc<Histogram> {
+        named(&self.upstream_waits, operation, || Histogram::new(REQUEST_BOUNDS))
+    }
+
+    /// Matches of one redaction rule.
+    pub fn redactions(&self, rule: &Arc<str>) -> Arc<Counter> {
+        named(&self.redactions, rule, Counter::default)
+    }
+
+    /// The use of one tier's budget; `period` is `day` or `month`.
+    pub fn budget_use(&self, tier: &Arc<str>, period: &'static str) -> Arc<BudgetUse> {
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(budgets.entry((Arc::clone(tier), period)).or_default())
+    }
+
+    /// The open connections that speak `protocol`.
+    pub fn connections(&self, protocol: Protocol) -> &Gauge {
+        match protocol {
+            Protocol::Http1 => &self.http1_connections,
+            Protocol::Http2 => &self.http2_connections,
+        }
+    }
+
+    /// Counts one finished handshake.
+    pub fn handshake(&self, result: Handshake) {
+        let index = Handshake::ALL.iter().position(|(kind, ..)| *kind == result);
+        if let Some(count) = index.and_then(|index| self.handshakes.get(index)) {
+            count.add(1);
+        }
+    }
+}
+
+fn named<T>(family: &Named<T>, name: &Arc<str>, new: impl FnOnce() -> T) -> Arc<T> {
+    let mut family = family.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(family.entry(Arc::clone(name)).or_insert_with(|| Arc::new(new())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_found_again_by_its_names() {
+        let metrics = Metrics::new(&["a"]);
+        let (operation, tier): (Arc<str>, Arc<str>) = ("chat".into(), "free".into());
+        metrics.cell(&operation, &tier).cost.add(7);
+        assert_eq!(metrics.cell(&operation, &tier).cost.value(), 7);
+    }
+
+    #[test]
+    fn the_highest_use_ends_with_its_period() {
+        let used = BudgetUse::default();
+        used.note(400_000, 100);
+        used.note(300_000, 100);
+        assert!((used.ratio(99) - 0.4).abs() < 1e-9);
+        assert!(used.ratio(100).abs() < 1e-9);
+        used.note(10_000, 200);
+        assert!((used.ratio(150) - 0.01).abs() < 1e-9);
+    }
+}

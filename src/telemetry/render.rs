@@ -18,9 +18,7 @@ use prometheus_client::{
 
 use std::sync::Arc;
 
-use super::{
-    Histogram, Metrics, Output, histogram::seconds, metrics::Handshake, process::Facts,
-};
+use super::{Histogram, Metrics, Output, histogram::seconds, metrics::Handshake, process::Facts};
 use crate::clock::Timestamp;
 
 /// Media type of the OpenMetrics form.
@@ -119,11 +117,8 @@ impl Scrape {
         let mut family = page.counter("weir_refusals", "Requests that Weir itself refused")?;
         for cell in cells.values() {
             for (code, count) in metrics.codes.iter().zip(cell.refusals()) {
-                let labels = [
-                    ("operation", &*cell.operation),
-                    ("tier", &*cell.tier),
-                    ("error_code", *code),
-                ];
+                let labels =
+                    [("operation", &*cell.operation), ("tier", &*cell.tier), ("error_code", *code)];
                 count_of(&mut family, &labels, &count)?;
             }
         }
@@ -232,7 +227,11 @@ fn process(page: &mut Page<'_>) -> fmt::Result {
 struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
-    fn counter<'a>(&'a mut self, name: &'a str, help: &str) -> Result<MetricEncoder<'a>, fmt::Error> {
+    fn counter<'a>(
+        &'a mut self,
+        name: &'a str,
+        help: &str,
+    ) -> Result<MetricEncoder<'a>, fmt::Error> {
         self.0.encode_descriptor(name, help, None, MetricType::Counter)
     }
 
@@ -240,7 +239,11 @@ impl Page<'_> {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)
     }
 
-    fn histogram<'a>(&'a mut self, name: &'a str, help: &str) -> Result<MetricEncoder<'a>, fmt::Error> {
+    fn histogram<'a>(
+        &'a mut self,
+        name: &'a str,
+        help: &str,
+    ) -> Result<MetricEncoder<'a>, fmt::Error> {
         self.0.encode_descriptor(name, help, None, MetricType::Histogram)
     }
 }

@@ -1,0 +1,4 @@
+//! x
+pub mod cors;
+pub mod path;
+pub mod route;

@@ -1,0 +1,72 @@
+//! Leaving without dropping anybody.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Tells every connection to finish, and waits until they have.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    asked: Arc<watch::Sender<bool>>,
+    cut: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            asked: Arc::new(watch::Sender::new(false)),
+            cut: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+}
+
+impl Drain {
+    /// Whether draining has begun.
+    pub fn has_begun(&self) -> bool {
+        *self.asked.borrow()
+    }
+
+    /// Begins: no new connections, and those that are open end after their requests.
+    pub fn begin(&self) {
+        self.asked.send_replace(true);
+        self.tasks.close();
+    }
+
+    /// Returns once draining has begun.
+    pub async fn begun(&self) {
+        let mut asked = self.asked.subscribe();
+        // The sender lives as long as `self`, so this ends only with the value.
+        drop(asked.wait_for(|asked| *asked).await);
+    }
+
+    /// Returns once connections must be cut.
+    pub async fn cut(&self) {
+        self.cut.cancelled().await;
+    }
+
+    /// Owns `task` until it ends.
+    pub(super) fn track<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
+        self.tasks.track_future(task)
+    }
+
+    /// Waits for all connections at most `patience`, then cuts the rest.
+    /// Returns how many were cut.
+    pub async fn finish(&self, patience: Duration) -> usize {
+        self.begin();
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_ok() {
+            return 0;
+        }
+        let late = self.tasks.len();
+        self.cut.cancel();
+        self.tasks.wait().await;
+        late
+    }
+
+    /// Cuts what is still open, now.
+    pub fn hasten(&self) {
+        self.cut.cancel();
+    }
+}

@@ -1,0 +1,66 @@
+//! The downstream side: accept, TLS, HTTP, drain.
+//!
+//! Knows nothing of the application: it hands each request to a [`Handler`].
+//! One acceptor gives connections to [`Workers`], each a single-threaded
+//! runtime on a thread of its own, so that a request is served from first byte
+//! to last without crossing a core.
+//!
+//! # Failure
+//! A connection that breaks the protocol, stalls in a handshake or dribbles its
+//! request head is closed by its deadline; the listener goes on. When descriptors
+//! run out, accepting pauses and says so.
+
+mod accept;
+mod drain;
+mod http;
+mod io;
+mod peer;
+mod tls;
+mod workers;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use hyper::{Request, Response, body::Incoming};
+
+pub use accept::{BindError, Listener, bind};
+pub use drain::Drain;
+pub use peer::Peer;
+pub use tls::{Certificates, TlsError, server_config};
+pub use workers::{Runtimes, Workers};
+
+/// What serves requests.
+pub trait Handler: Send + Sync + 'static {
+    /// The body of a response.
+    type Body: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync>
+        + Send
+        + 'static;
+
+    /// Serves one request; every problem is an answer, so there is no error.
+    ///
+    /// # Cancellation
+    /// The future is dropped when the caller leaves.
+    fn handle(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// Bounds of one downstream connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// From the first byte of TCP to the end of the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request head to its last.
+    pub header_timeout: Duration,
+    /// Longest silence of a connection without a request.
+    pub idle_timeout: Duration,
+    /// Largest request head that is read at all, in bytes. What parses but is
+    /// larger than the policy allows gets a proper answer from the handler.
+    pub max_head_bytes: usize,
+    /// Open connections over all workers.
+    pub max_connections: usize,
+    /// Streams that one HTTP/2 connection may have open.
+    pub max_streams: u32,
+}

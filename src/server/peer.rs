@@ -1,0 +1,94 @@
+//! One downstream connection and its verified facts.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use ::http::HeaderValue;
+
+use crate::telemetry::Protocol;
+
+/// Who is connected, as the socket and the handshake say.
+#[derive(Debug)]
+pub struct Peer {
+    /// Address of the other end.
+    pub address: SocketAddr,
+    /// The address without its port, ready to be forwarded and logged.
+    pub ip: HeaderValue,
+    /// What ALPN agreed on.
+    pub protocol: Protocol,
+    opened: Instant,
+    requests: AtomicU32,
+    in_flight: AtomicU32,
+    idle_since_ms: AtomicU64,
+    linger: AtomicBool,
+}
+
+impl Peer {
+    /// A connection that was opened now.
+    pub fn new(address: SocketAddr, protocol: Protocol) -> Self {
+        let ip = address.ip().to_canonical();
+        let text = HeaderValue::try_from(ip.to_string());
+        Self {
+            address: SocketAddr::new(ip, address.port()),
+            ip: text.unwrap_or(HeaderValue::from_static("unknown")),
+            protocol,
+            opened: Instant::now(),
+            requests: AtomicU32::new(0),
+            in_flight: AtomicU32::new(0),
+            idle_since_ms: AtomicU64::new(0),
+            linger: AtomicBool::new(false),
+        }
+    }
+
+    /// The address without its port.
+    pub fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
+    /// The address as text.
+    pub fn ip_text(&self) -> &str {
+        self.ip.to_str().unwrap_or("unknown")
+    }
+
+    /// Says that a request is answered before its body was read: the connection
+    /// is closed after the answer, and what still arrives is discarded for a while,
+    /// so that the answer reaches a client that is still sending.
+    pub fn linger(&self) {
+        self.linger.store(true, Relaxed);
+    }
+
+    pub(super) fn lingers(&self) -> bool {
+        self.linger.load(Relaxed)
+    }
+
+    pub(super) fn begin(&self) {
+        self.requests.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn finish(&self) {
+        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.idle_since_ms.store(elapsed, Relaxed);
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Requests that began on this connection.
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.load(Relaxed)
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.load(Relaxed) > 0
+    }
+
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub(super) fn idle_since(&self) -> Instant {
+        self.opened + Duration::from_millis(self.idle_since_ms.load(Relaxed))
+    }
+}

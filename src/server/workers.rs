@@ -1,0 +1,127 @@
+//! The threads that serve connections.
+
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+};
+
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::oneshot,
+};
+
+/// How worker threads share work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runtimes {
+    /// One single-threaded runtime per thread: a connection stays where it was accepted.
+    #[default]
+    PerCore,
+    /// One runtime over all threads, which steal work from each other.
+    WorkStealing,
+}
+
+/// Worker threads, and how busy each is.
+#[derive(Debug)]
+pub struct Workers {
+    workers: Vec<Worker>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    handle: Handle,
+    open: Arc<AtomicUsize>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// One connection's place on a worker; gives the place back when dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Workers {
+    /// Starts `threads` threads.
+    ///
+    /// # Errors
+    /// When the system grants no thread or no event queue.
+    pub fn start(runtimes: Runtimes, threads: usize) -> io::Result<Self> {
+        let workers = match runtimes {
+            Runtimes::PerCore => (0..threads.max(1))
+                .map(|index| Worker::start(index, Builder::new_current_thread()))
+                .collect::<io::Result<_>>()?,
+            Runtimes::WorkStealing => {
+                let mut builder = Builder::new_multi_thread();
+                builder.worker_threads(threads.max(1));
+                vec![Worker::start(0, builder)?]
+            }
+        };
+        Ok(Self { workers })
+    }
+
+    /// How many independent workers there are.
+    pub fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Never: there is at least one.
+    pub fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// Connections open over all workers.
+    pub(super) fn open(&self) -> usize {
+        self.workers.iter().map(|worker| worker.open.load(Relaxed)).sum()
+    }
+
+    /// Takes a place on the worker with the fewest connections.
+    pub(super) fn place(&self) -> Option<(usize, Place)> {
+        let (index, worker) =
+            self.workers.iter().enumerate().min_by_key(|(_, worker)| worker.open.load(Relaxed))?;
+        worker.open.fetch_add(1, Relaxed);
+        Some((index, Place(Arc::clone(&worker.open))))
+    }
+
+    /// Runs `task` on the worker at `index`; its owner is whoever tracks the future.
+    pub(super) fn spawn(&self, index: usize, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(worker) = self.workers.get(index) {
+            drop(worker.handle.spawn(task));
+        }
+    }
+
+    /// Ends the threads; what still runs on them is dropped.
+    pub fn stop(mut self) {
+        for worker in &mut self.workers {
+            drop(worker.stop.take());
+        }
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn start(index: usize, mut builder: Builder) -> io::Result<Self> {
+        let runtime = builder.enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+        let thread = thread.spawn(move || {
+            // Ends when the sender is dropped.
+            drop(runtime.block_on(stopped));
+        })?;
+        let open = Arc::default();
+        Ok(Self { handle, open, stop: Some(stop), thread: Some(thread) })
+    }
+}

@@ -6,6 +6,21 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
+/// Headers that scripts of another origin may read.
+pub const EXPOSED: [&str; 11] = [
+    "x-request-id",
+    "ratelimit",
+    "ratelimit-policy",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "retry-after",
+    "x-user-tier",
+    "x-cost-used-today",
+    "x-cost-limit-daily",
+    "x-cost-remaining-today",
+];
+
 /// Who may read our answers from another origin.
 #[derive(Clone, Debug, Default)]
 pub struct Cors {

@@ -1,4 +1,25 @@
-//! x
+//! The policy: as written, as compiled, as run.
+//!
+//! [`file`] is what an operator wrote, with the place of every value; `compile`
+//! turns it into a [`snapshot::Policy`] or into a list of everything that is
+//! wrong; [`handle`] holds the one in force. [`load`] does all of it from disk.
+//!
+//! # Limits
+//! Knows nothing of requests in flight, sockets or counters: what must survive a
+//! reload lives outside.
+
+pub mod calendar;
+pub mod compile;
 pub mod cors;
+pub mod diagnostic;
+pub mod file;
+pub mod handle;
+pub mod identity;
+pub mod interpolate;
+pub mod keys_file;
+pub mod limit;
+pub mod load;
 pub mod path;
+pub mod read;
 pub mod route;
+pub mod snapshot;

@@ -76,6 +76,13 @@ pub struct Metrics {
     pub connections_shed: Counter,
 }
 
+impl Default for Metrics {
+    /// Metrics that nobody scrapes: no refusal is counted.
+    fn default() -> Self {
+        Self::new(&[])
+    }
+}
+
 /// How a TLS handshake ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {

@@ -1,0 +1,53 @@
+//! `weir check`
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+
+use crate::{
+    policy::{
+        diagnostic::{Color, Severity},
+        load::Loader,
+    },
+    server::Certificates,
+    telemetry::Metrics,
+};
+
+/// Arguments of `weir check`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// The policy.
+    #[arg(default_value = "policy.toml", value_name = "FILE")]
+    policy: PathBuf,
+}
+
+impl Check {
+    /// Reads everything that `weir run` would read, except the store.
+    pub(super) fn run(self) -> ExitCode {
+        let mut loaded = Loader::new(&self.policy).load(&Metrics::default());
+        let Some(compiled) = loaded.compiled else {
+            print!("{}", loaded.report.render(color()));
+            return ExitCode::FAILURE;
+        };
+        loaded.report.extend(compiled.file.not_yet_effective().iter().cloned());
+        let text = loaded.report.render(color());
+        print!("{text}");
+        let settings = &compiled.settings;
+        if let Err(error) = Certificates::load(&settings.certificate, &settings.key) {
+            println!("warning: the certificate cannot be used yet: {error}");
+            println!("  help: `weir cert dev` makes a pair for development");
+        }
+        let warnings = loaded.report.count(Severity::Warning);
+        let notes = loaded.report.count(Severity::Note);
+        println!(
+            "{} is valid: {} operations, {} tiers, {warnings} warnings, {notes} keys not yet effective",
+            self.policy.display(),
+            compiled.policy.operations.len(),
+            compiled.policy.tiers.len(),
+        );
+        ExitCode::SUCCESS
+    }
+}
+
+fn color() -> Color {
+    let wanted = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if wanted { Color::Always } else { Color::Never }
+}

@@ -1,0 +1,186 @@
+//! `weir explain`
+
+use std::{fmt::Write as _, net::IpAddr, path::PathBuf};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::Failure;
+use crate::{
+    clock::Clock,
+    policy::{
+        cors::{Cors, Verdict},
+        diagnostic::Color,
+        identity::Source,
+        load::Loader,
+        path,
+        snapshot::{Mode, OperationId, Policy, RequestRules, TierId},
+    },
+    proxy::identify::{self, Seen},
+    telemetry::Metrics,
+};
+
+/// Arguments of `weir explain`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Explain {
+    /// As in `POST`.
+    method: String,
+    /// As in `/api/analyze`; a query is ignored.
+    path: String,
+    /// A header of the request, as in `X-API-Key: …`; may be repeated.
+    #[arg(long, short = 'H', value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// Where the request would come from.
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    address: IpAddr,
+    /// The policy.
+    #[arg(long, default_value = "policy.toml", value_name = "FILE")]
+    policy: PathBuf,
+}
+
+impl Explain {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let loaded = Loader::new(&self.policy).load(&Metrics::default());
+        let Some(compiled) = loaded.compiled else {
+            eprint!("{}", loaded.report.render(Color::Never));
+            return Err("the policy has errors".into());
+        };
+        let method = Method::from_bytes(self.method.to_ascii_uppercase().as_bytes())
+            .map_err(|_| format!("`{}` is no HTTP method", self.method))?;
+        let mut headers = self.headers()?;
+        let mut page = String::new();
+        explain(&compiled.policy, &method, &self, &mut headers, &mut page)?;
+        print!("{page}");
+        Ok(())
+    }
+
+    fn headers(&self) -> Result<HeaderMap, Failure> {
+        let mut headers = HeaderMap::new();
+        for text in &self.header {
+            let (name, value) = text
+                .split_once(':')
+                .ok_or_else(|| format!("`{text}` is no header: write `Name: value`"))?;
+            let name: HeaderName = name.trim().parse()?;
+            headers.append(name, HeaderValue::from_str(value.trim())?);
+        }
+        Ok(headers)
+    }
+}
+
+/// Writes what the request would meet, stage by stage, until one refuses it.
+fn explain(
+    policy: &Policy,
+    method: &Method,
+    asked: &Explain,
+    headers: &mut HeaderMap,
+    page: &mut String,
+) -> Result<(), Failure> {
+    mode(policy, page)?;
+    origin(policy, method, headers, page)?;
+    let plain = asked.path.split(['?', '#']).next().unwrap_or_default();
+    let path = match path::canonical(plain) {
+        Ok(path) => path,
+        Err(error) => {
+            writeln!(page, "refused    400 bad_request: {error}")?;
+            return Ok(());
+        }
+    };
+    writeln!(page, "path       {path}")?;
+    let Some(found) = policy.router.find(method, &path) else {
+        writeln!(page, "refused    404 not_found: no route matches {method} {path}")?;
+        return Ok(());
+    };
+    let id = OperationId(found.operation);
+    let operation = policy.operation(id);
+    writeln!(page, "operation  {} (route `{}` is the most specific)", operation.name, found.route)?;
+    let seen = Seen { path: &path, ip: asked.address, now: Clock::System.now() };
+    match identify::find(&policy.identity, seen, headers) {
+        Ok((index, caller)) => {
+            let why = source(policy.identity.sources.get(index));
+            writeln!(page, "subject    {} ({why})", caller.subject)?;
+            writeln!(page, "tier       {}", policy.tier(caller.tier).name)?;
+            limits(policy, id, caller.tier, page)?;
+        }
+        Err(refusal) => {
+            let detail = refusal.detail.as_deref().unwrap_or_default();
+            writeln!(page, "refused    401 unauthenticated: {detail}")?;
+            return Ok(());
+        }
+    }
+    writeln!(page, "cost       {} (when the answer reports none)", operation.cost)?;
+    rules(&operation.rules, page)
+}
+
+fn mode(policy: &Policy, page: &mut String) -> Result<(), Failure> {
+    match policy.mode {
+        Mode::Enforce => {}
+        Mode::Shadow => writeln!(page, "mode       shadow: refusals are logged, not carried out")?,
+        Mode::Off => writeln!(page, "mode       off: nothing is identified, counted or refused")?,
+    }
+    Ok(())
+}
+
+fn origin(
+    policy: &Policy,
+    method: &Method,
+    headers: &HeaderMap,
+    page: &mut String,
+) -> Result<(), Failure> {
+    match policy.cors.judge(headers) {
+        Verdict::SameOrigin => {}
+        Verdict::Foreign => writeln!(page, "origin     not allowed: no permission headers")?,
+        Verdict::Allowed(_) | Verdict::Anyone => writeln!(page, "origin     allowed")?,
+    }
+    if Cors::is_preflight(method, headers) {
+        writeln!(page, "preflight  answered by Weir, not counted, not forwarded")?;
+    }
+    Ok(())
+}
+
+fn source(source: Option<&Source>) -> String {
+    match source {
+        Some(Source::ApiKey(_)) => "its API key is known".into(),
+        Some(Source::Jwt) => "its JWT is valid".into(),
+        Some(Source::Path { pattern, parameter, .. }) => {
+            format!("`{parameter}` of the path pattern `{pattern}`")
+        }
+        Some(Source::Address { .. }) => "its address; no other source found a credential".into(),
+        None => "unknown".into(),
+    }
+}
+
+fn limits(
+    policy: &Policy,
+    operation: OperationId,
+    tier: TierId,
+    page: &mut String,
+) -> Result<(), Failure> {
+    let terms = policy.terms(Some(operation), Some(tier));
+    if !terms.allowed {
+        writeln!(page, "refused    403 forbidden: the operation names its tiers, not this one")?;
+    }
+    for (limit, shown) in terms.limits.limits.iter().zip(&terms.shown) {
+        let (scope, unit) = (limit.counter.scope(), limit.counter.unit());
+        let over = if &**scope == "*" { "all operations" } else { scope };
+        writeln!(page, "limit      {} ({unit} of {over})", shown.written)?;
+    }
+    match terms.limits.concurrency {
+        Some(most) => writeln!(page, "limit      {most} at once")?,
+        None if terms.shown.is_empty() => writeln!(page, "limit      none")?,
+        None => {}
+    }
+    Ok(())
+}
+
+fn rules(rules: &RequestRules, page: &mut String) -> Result<(), Failure> {
+    writeln!(page, "rule       body of at most {}", crate::units::Bytes(rules.max_body))?;
+    if !rules.content_types.is_empty() {
+        writeln!(page, "rule       Content-Type is {}", rules.content_types.join(" or "))?;
+    }
+    if let Some(depth) = rules.max_depth {
+        writeln!(page, "rule       JSON of at most {depth} levels")?;
+    }
+    for (name, _) in &rules.parameters {
+        writeln!(page, "rule       path parameter `{name}` matches its pattern")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! `weir run`
+
+use std::path::PathBuf;
+
+use super::{Failure, LogFormatWord};
+use crate::{
+    app::{self, RunOptions},
+    server::Runtimes,
+};
+
+/// Arguments of `weir run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    /// The policy; it is followed while the proxy runs.
+    #[arg(long, default_value = "policy.toml", value_name = "FILE")]
+    policy: PathBuf,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormatWord,
+    /// Worker threads [default: one per core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// How worker threads share work.
+    #[arg(long, value_enum, default_value_t, hide_short_help = true)]
+    runtime: RuntimeWord,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum RuntimeWord {
+    /// Each thread serves its own connections.
+    #[default]
+    PerCore,
+    /// Threads steal work from each other.
+    WorkStealing,
+}
+
+impl Run {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let options = RunOptions {
+            policy: self.policy,
+            log_format: self.log_format.into(),
+            threads: self.threads.map(usize::from),
+            runtimes: match self.runtime {
+                RuntimeWord::PerCore => Runtimes::PerCore,
+                RuntimeWord::WorkStealing => Runtimes::WorkStealing,
+            },
+            address: None,
+            admin_address: None,
+        };
+        app::run(&options, |at| {
+            let (address, admin) = (at.public, at.admin);
+            tracing::info!(%address, %admin, version = env!("CARGO_PKG_VERSION"), "serving");
+        })?;
+        Ok(())
+    }
+}

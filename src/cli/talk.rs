@@ -1,0 +1,89 @@
+//! Talks to the operators' listener of a running proxy.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+
+use super::Failure;
+use crate::{
+    policy::{compile::AdminSettings, load::Loader},
+    telemetry::Metrics,
+};
+
+/// Most of an answer that is read.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Where the operators' listener is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Where {
+    /// The running proxy's policy: it names the operators' address and token.
+    #[arg(long, default_value = "policy.toml", value_name = "FILE")]
+    policy: PathBuf,
+    /// The operators' address, instead of the policy's.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// Longest wait for the answer, in seconds.
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+impl Where {
+    /// Sends one request; returns status and body.
+    pub(super) fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, String), Failure> {
+        let (address, token) = self.target()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let asked = exchange(address, token, method, path);
+        let deadline = Duration::from_secs(self.timeout);
+        runtime
+            .block_on(async { tokio::time::timeout(deadline, asked).await })
+            .map_err(|_| format!("{address} does not answer within {} s", self.timeout))?
+    }
+
+    fn target(&self) -> Result<(SocketAddr, Option<HeaderValue>), Failure> {
+        if let Some(address) = self.admin {
+            let token = std::env::var("WEIR_ADMIN_TOKEN").ok().filter(|token| !token.is_empty());
+            return Ok((address, token.map(|token| bearer(&token)).transpose()?));
+        }
+        let loaded = Loader::new(&self.policy).load(&Metrics::default());
+        let compiled = loaded
+            .compiled
+            .ok_or_else(|| format!("{} has errors; name --admin instead", self.policy.display()))?;
+        let AdminSettings { mut address, token } = compiled.settings.admin;
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        Ok((address, token.map(|token| bearer(token.expose())).transpose()?))
+    }
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+async fn exchange(
+    address: SocketAddr,
+    token: Option<HeaderValue>,
+    method: Method,
+    path: &str,
+) -> Result<(StatusCode, String), Failure> {
+    let tcp = tokio::net::TcpStream::connect(address)
+        .await
+        .map_err(|error| format!("no proxy answers at {address}: {error}"))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await?;
+    let driver = tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, "weir");
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, token);
+    }
+    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes();
+    drop(sender);
+    driver.abort();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}

@@ -1,0 +1,202 @@
+//! What goes into a reservation and what comes out of it.
+//!
+//! A [`Demand`] asks for room under all limits at once; the answer is a
+//! [`Decision`]. An admitted request owns a [`Hold`], which is the only way to
+//! settle it: [`Store::settle`] takes it by value, so it happens at most once.
+//! The figures that a caller is shown come from the same [`Standing`] as the
+//! verdict, so they cannot disagree with it.
+//!
+//! # Limits
+//! A hold that is dropped instead of settled stays booked, and its concurrency
+//! slot stays taken, until the process ends.
+//!
+//! [`Store::settle`]: crate::ledger::Store::settle
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::clock::Timestamp;
+use crate::policy::limit::{CounterId, Limits, SpanKey, Unit};
+use crate::units::NanoUsd;
+
+/// A request for room under all limits that apply to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// Who is counted; at most [`MAX_SUBJECT`] bytes.
+    pub subject: &'a str,
+    /// The limits of the operation in the caller's tier.
+    pub limits: &'a Arc<Limits>,
+    /// The estimated cost.
+    pub cost: NanoUsd,
+    /// The estimated tokens; 0 when they are not known yet.
+    pub tokens: u64,
+    /// The size of the request's body; 0 when it is not known yet.
+    pub bytes: u64,
+    /// The instant of the request.
+    pub now: Timestamp,
+    /// `false` in shadow mode: books even past a limit and says what would have been refused.
+    pub enforce: bool,
+}
+
+/// The longest subject that a store counts, in bytes: identities beyond it are not names.
+pub const MAX_SUBJECT: usize = 1024;
+
+impl Demand<'_> {
+    pub(super) fn amount(&self, unit: Unit) -> u64 {
+        match unit {
+            Unit::Requests => 1,
+            Unit::Tokens => self.tokens,
+            Unit::Bytes => self.bytes,
+            Unit::NanoUsd => self.cost.0,
+        }
+    }
+}
+
+/// The answer to a [`Demand`].
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "moved once per request; a box would cost an allocation"
+)]
+pub enum Decision {
+    /// There was room under every limit, and it is booked.
+    Admitted(Hold, Standing),
+    /// At least one limit had no room; nothing is booked.
+    Refused(Refused),
+}
+
+/// The state of every limit right after a decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// One entry per limit, in policy order.
+    pub states: SmallVec<[LimitState; 8]>,
+    /// In shadow mode: why the request would have been refused.
+    pub excess: Option<Excess>,
+}
+
+/// The state of one limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitState {
+    /// Committed and held together, in the counter's unit.
+    pub used: u64,
+    /// What is left of the amount; 0 when more than it was used.
+    pub remaining: u64,
+    /// Until the oldest counted request leaves the window, or until the period ends.
+    pub resets_in: Duration,
+}
+
+/// A refusal: nothing was booked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The state of every limit, without the refused request.
+    pub standing: Standing,
+    /// Of the limits that were exceeded, the one with the longest wait.
+    pub limit: Exceeded,
+    /// When the same request would fit under that limit, if no other came in between.
+    pub retry_after: Duration,
+}
+
+/// A limit without room, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excess {
+    /// Of the limits that were exceeded, the one with the longest wait.
+    pub limit: Exceeded,
+    /// When the same request would fit under that limit.
+    pub retry_after: Duration,
+}
+
+/// Which limit was exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exceeded {
+    /// Index into [`Limits::limits`].
+    Limit(usize),
+    /// Too many requests in flight.
+    Concurrency,
+}
+
+/// Nobody knows when a request in flight ends; this is what its rivals are told to wait.
+pub const CONCURRENCY_WAIT: Duration = Duration::from_secs(1);
+
+/// Proof of a reservation, to be settled exactly once.
+#[derive(Debug)]
+#[must_use = "a hold that is not settled stays booked"]
+pub struct Hold {
+    pub(super) subject: Arc<str>,
+    pub(super) hash: u64,
+    pub(super) charges: SmallVec<[Charge; 6]>,
+}
+
+impl Hold {
+    /// Who is charged.
+    pub fn subject(&self) -> &Arc<str> {
+        &self.subject
+    }
+}
+
+/// What a hold has booked on one counter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Charge {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    pub(super) unit: Unit,
+    pub(super) time: u64,
+    pub(super) amount: u64,
+}
+
+impl Charge {
+    /// Nothing booked on a counter of this unit.
+    pub(super) fn none(unit: Unit) -> Self {
+        Self { slot: 0, generation: 0, unit, time: 0, amount: 0 }
+    }
+}
+
+/// How an admitted request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The estimate stands.
+    Keep,
+    /// Cost and count are given back in full.
+    Refund,
+    /// The truth is known and replaces the estimate; the request stays counted.
+    Actual {
+        /// What it did cost.
+        cost: NanoUsd,
+        /// How many tokens it took.
+        tokens: u64,
+        /// How many bytes its body had.
+        bytes: u64,
+    },
+}
+
+impl Outcome {
+    pub(super) fn amount(&self, charge: &Charge) -> u64 {
+        match (self, charge.unit) {
+            (Self::Refund, _) => 0,
+            (Self::Keep, _) | (Self::Actual { .. }, Unit::Requests) => charge.amount,
+            (Self::Actual { tokens, .. }, Unit::Tokens) => *tokens,
+            (Self::Actual { bytes, .. }, Unit::Bytes) => *bytes,
+            (Self::Actual { cost, .. }, Unit::NanoUsd) => cost.0,
+        }
+    }
+}
+
+/// What a subject has used of one counter, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterUsage {
+    /// The counter's key.
+    pub id: CounterId,
+    /// The operation's name, or `*`.
+    pub scope: Arc<str>,
+    /// What is counted.
+    pub unit: Unit,
+    /// Over which time.
+    pub span: SpanKey,
+    /// Committed and held together.
+    pub used: u64,
+    /// The part of `used` that requests in flight hold; always 0 for windows, which count at once.
+    pub held: u64,
+    /// Until the oldest counted request leaves the window, or until the period ends.
+    pub resets_in: Duration,
+}

@@ -1,0 +1,466 @@
+//! Random histories against a naive oracle that keeps every booking for ever.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use crate::clock::Timestamp;
+use crate::ledger::contract::{NOON, budget, quota};
+use crate::ledger::{
+    CONCURRENCY_WAIT, Decision, Demand, Embedded, Exceeded, Hold, Memory, Options, Outcome,
+    Refused, Standing, Store,
+};
+use crate::policy::calendar::Period;
+use crate::policy::limit::{CounterId, Limits, Span, Unit};
+use crate::units::NanoUsd;
+
+const SUBJECTS: [&str; 2] = ["ada", "eve"];
+
+#[derive(Clone, Debug)]
+enum Op {
+    Reserve { subject: usize, operation: usize, cost: u64, tokens: u64, enforce: bool },
+    Raise { hold: usize, cost: u64, tokens: u64 },
+    Settle { hold: usize, outcome: Outcome },
+    Wait(u64),
+    Back(u64),
+    Edit { limit: usize, amount: u64 },
+    Reset(usize),
+    Sweep,
+    Checkpoint,
+    Reopen,
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let actual = |(cost, tokens)| Outcome::Actual { cost: NanoUsd(cost), tokens, bytes: 0 };
+    prop_oneof![Just(Outcome::Keep), Just(Outcome::Refund), (0u64..9, 0u64..9).prop_map(actual)]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let reserve = (0..SUBJECTS.len(), 0usize..2, 0u64..6, 0u64..6, prop::bool::weighted(0.9));
+    prop_oneof![
+        12 => reserve.prop_map(|(subject, operation, cost, tokens, enforce)| {
+            Op::Reserve { subject, operation, cost, tokens, enforce }
+        }),
+        3 => (0usize..9, 0u64..9, 0u64..9).prop_map(|(hold, cost, tokens)| Op::Raise { hold, cost, tokens }),
+        6 => (0usize..9, outcome()).prop_map(|(hold, outcome)| Op::Settle { hold, outcome }),
+        6 => (0u64..30_000).prop_map(Op::Wait),
+        1 => (0u64..50_000_000).prop_map(Op::Wait),
+        2 => (0usize..6, 1u64..30).prop_map(|(limit, amount)| Op::Edit { limit, amount }),
+    ]
+}
+
+fn history(extra: BoxedStrategy<Op>) -> impl Strategy<Value = Vec<Op>> {
+    prop::collection::vec(prop_oneof![30 => op(), 5 => extra], 1..120)
+}
+
+/// Everything that was ever booked; what has left is told by arithmetic alone.
+#[derive(Default)]
+struct Oracle {
+    bookings: Vec<Booking>,
+    latest: [u64; 2],
+    in_flight: [u32; 2],
+    serial: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Booking {
+    subject: usize,
+    counter: CounterId,
+    /// Of which hold; 0 when it is settled.
+    hold: u64,
+    time: u64,
+    /// What the hold charged, and what of it still counts.
+    charged: u64,
+    amount: u64,
+}
+
+type Verdict = Result<u64, (Exceeded, Duration)>;
+
+impl Oracle {
+    fn live(booking: &Booking, span: &Span, now: u64) -> bool {
+        match span {
+            Span::Window(length) => booking.time + length.as_millis() as u64 > now,
+            Span::Period(calendar) => booking.time >= calendar.bounds(Timestamp(now)).start.0,
+        }
+    }
+
+    /// Without what `hold` itself charged.
+    fn used(
+        &self,
+        subject: usize,
+        limit: &crate::policy::limit::Limit,
+        now: u64,
+        hold: u64,
+    ) -> u64 {
+        let mine = |b: &&Booking| b.subject == subject && b.counter == limit.counter.id();
+        let others = self.bookings.iter().filter(mine).filter(|b| hold == 0 || b.hold != hold);
+        others.filter(|b| Self::live(b, limit.counter.span(), now)).map(|b| b.amount).sum()
+    }
+
+    /// The charge of a hold on a counter, unless its period has ended.
+    fn charge(&self, hold: u64, limit: &crate::policy::limit::Limit, now: u64) -> Option<usize> {
+        let window = matches!(limit.counter.span(), Span::Window(_));
+        let counts = |b: &Booking| window || Self::live(b, limit.counter.span(), now);
+        let mine = |b: &Booking| hold != 0 && b.hold == hold && b.counter == limit.counter.id();
+        self.bookings.iter().position(|b| mine(b) && counts(b))
+    }
+
+    /// The first instant at which the amount fits, by trying every one at which something leaves.
+    fn wait(
+        &self,
+        subject: usize,
+        limit: &crate::policy::limit::Limit,
+        need: u64,
+        now: u64,
+        hold: u64,
+    ) -> u64 {
+        let length = match limit.counter.span() {
+            Span::Period(calendar) => return calendar.bounds(Timestamp(now)).end.0 - now,
+            Span::Window(length) => length.as_millis() as u64,
+        };
+        let mut instants: Vec<u64> =
+            self.bookings.iter().map(|b| b.time + length).filter(|t| *t > now).collect();
+        instants.sort_unstable();
+        let fits = instants
+            .into_iter()
+            .find(|t| self.used(subject, limit, *t, hold) + need <= limit.amount);
+        fits.map_or(length, |t| t - now)
+    }
+
+    fn decide(
+        &mut self,
+        subject: usize,
+        demand: &Demand<'_>,
+        raised: u64,
+    ) -> (Verdict, Option<(Exceeded, Duration)>) {
+        let now = self.latest[subject].max(demand.now.0);
+        self.latest[subject] = now;
+        let mut excess = None;
+        let crowded =
+            demand.limits.concurrency.is_some_and(|limit| self.in_flight[subject] >= limit.get());
+        if raised == 0 && crowded {
+            excess = Some((Exceeded::Concurrency, CONCURRENCY_WAIT));
+        }
+        for (position, limit) in demand.limits.limits.iter().enumerate() {
+            let need = demand.amount(limit.counter.unit());
+            let own = self.charge(raised, limit, now);
+            let without = if own.is_some() { raised } else { 0 };
+            let covered = own.is_some_and(|i| self.bookings[i].charged >= need);
+            if need == 0
+                || covered
+                || self.used(subject, limit, now, without) + need <= limit.amount
+            {
+                continue;
+            }
+            let wait = self.wait(subject, limit, need, now, without) + (now - demand.now.0);
+            let wait = Duration::from_millis(wait);
+            if excess.is_none_or(|(_, longest)| longest < wait) {
+                excess = Some((Exceeded::Limit(position), wait));
+            }
+        }
+        match excess {
+            Some(excess) if demand.enforce => (Err(excess), None),
+            excess => (Ok(self.book(subject, demand, raised, now)), excess),
+        }
+    }
+
+    fn book(&mut self, subject: usize, demand: &Demand<'_>, raised: u64, now: u64) -> u64 {
+        if raised == 0 {
+            self.serial += 1;
+            self.in_flight[subject] += 1;
+        }
+        let hold = if raised == 0 { self.serial } else { raised };
+        for limit in &demand.limits.limits {
+            let amount = demand.amount(limit.counter.unit());
+            let own = self.charge(raised, limit, now);
+            if own.is_some_and(|i| self.bookings[i].charged >= amount) {
+                continue;
+            }
+            if let Some(own) = own {
+                self.bookings.remove(own);
+            }
+            let counter = limit.counter.id();
+            self.bookings.push(Booking {
+                subject,
+                counter,
+                hold,
+                time: now,
+                charged: amount,
+                amount,
+            });
+        }
+        hold
+    }
+
+    fn settle(
+        &mut self,
+        subject: usize,
+        hold: u64,
+        outcome: Outcome,
+        now: u64,
+        units: impl Fn(CounterId) -> (Unit, bool),
+    ) {
+        let now = self.latest[subject].max(now);
+        self.latest[subject] = now;
+        self.in_flight[subject] -= 1;
+        let mut late = Vec::new();
+        for booking in self.bookings.iter_mut().filter(|b| b.hold == hold) {
+            let (unit, window) = units(booking.counter);
+            let actual = match (outcome, unit) {
+                (Outcome::Refund, _) => 0,
+                (Outcome::Actual { cost, .. }, Unit::NanoUsd) => cost.0,
+                (Outcome::Actual { tokens, .. }, Unit::Tokens) => tokens,
+                _ => booking.amount,
+            };
+            if window && actual > booking.charged {
+                late.push(Booking {
+                    hold: 0,
+                    time: now,
+                    amount: actual - booking.charged,
+                    ..booking.clone()
+                });
+            } else {
+                booking.amount = actual;
+            }
+            booking.hold = 0;
+        }
+        self.bookings.extend(late);
+    }
+
+    fn forget(&mut self, subject: usize) {
+        self.bookings.retain(|b| b.subject != subject);
+    }
+
+    fn crash(&mut self) {
+        self.bookings.iter_mut().for_each(|b| b.hold = 0);
+        self.in_flight = [0; 2];
+    }
+}
+
+/// A store that can be closed and opened again, or only pretends to.
+trait Durable: Store {
+    fn checkpoint(&self) {}
+    fn reopen(self, directory: &TempDir) -> Self;
+}
+
+impl Durable for Memory {
+    fn reopen(self, _: &TempDir) -> Self {
+        self
+    }
+}
+
+impl Durable for Embedded {
+    fn checkpoint(&self) {
+        self.checkpoint().unwrap();
+    }
+
+    fn reopen(self, directory: &TempDir) -> Self {
+        drop(self);
+        Self::open(directory.path(), Options::default()).unwrap()
+    }
+}
+
+/// The stores of this module finish in their first poll.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("a local store waited"),
+    }
+}
+
+fn policy(amounts: &[u64; 6]) -> [Arc<Limits>; 2] {
+    let shared = |scope| {
+        vec![
+            quota(scope, Unit::Requests, 60, amounts[0]),
+            quota("*", Unit::Tokens, 90, amounts[1]),
+            budget(Period::Day, "Europe/Berlin", amounts[2]),
+            budget(Period::Month, "Europe/Berlin", amounts[3]),
+        ]
+    };
+    let mut chat = shared("chat");
+    chat.push(quota("chat", Unit::Requests, 10, amounts[4]));
+    let concurrency = u32::try_from(amounts[5]).ok().and_then(std::num::NonZeroU32::new);
+    [
+        Arc::new(Limits { limits: chat.into(), concurrency }),
+        Arc::new(Limits { limits: shared("draw").into(), concurrency: None }),
+    ]
+}
+
+struct Run<S> {
+    store: S,
+    oracle: Oracle,
+    policy: [Arc<Limits>; 2],
+    amounts: [u64; 6],
+    holds: Vec<(usize, usize, Option<Hold>, u64)>,
+    now: u64,
+}
+
+impl<S: Durable> Run<S> {
+    fn over(store: S) -> Self {
+        let amounts = [10, 20, 25, 60, 4, 3];
+        Self {
+            store,
+            oracle: Oracle::default(),
+            policy: policy(&amounts),
+            amounts,
+            holds: Vec::new(),
+            now: NOON,
+        }
+    }
+
+    fn step(mut self, op: Op, directory: &TempDir) -> Self {
+        match op {
+            Op::Reserve { subject, operation, cost, tokens, enforce } => {
+                self.reserve(subject, operation, (cost, tokens), enforce);
+            }
+            Op::Raise { hold, cost, tokens } => self.raise(hold, cost, tokens),
+            Op::Settle { hold, outcome } => self.settle(hold, outcome),
+            Op::Wait(ms) => self.now += ms,
+            Op::Back(ms) => self.now -= ms,
+            Op::Edit { limit, amount } => {
+                self.amounts[limit] = amount;
+                self.policy = policy(&self.amounts);
+            }
+            Op::Reset(subject) => {
+                now(self.store.reset(SUBJECTS[subject])).unwrap();
+                self.oracle.forget(subject);
+            }
+            Op::Sweep => {
+                (0..64).for_each(|_| drop(self.store.sweep(Timestamp(self.now))));
+            }
+            Op::Checkpoint => self.store.checkpoint(),
+            Op::Reopen => {
+                self.holds.clear();
+                self.oracle.crash();
+                self.store = self.store.reopen(directory);
+            }
+        }
+        self
+    }
+
+    fn reserve(
+        &mut self,
+        subject: usize,
+        operation: usize,
+        (cost, tokens): (u64, u64),
+        enforce: bool,
+    ) {
+        let limits = self.policy[operation].clone();
+        let demand = Demand {
+            subject: SUBJECTS[subject],
+            limits: &limits,
+            cost: NanoUsd(cost),
+            tokens,
+            bytes: 0,
+            now: Timestamp(self.now),
+            enforce,
+        };
+        let decision = now(self.store.reserve(demand)).unwrap();
+        let (expected, excess) = self.oracle.decide(subject, &demand, 0);
+        match (decision, expected) {
+            (Decision::Admitted(hold, standing), Ok(serial)) => {
+                self.holds.push((subject, operation, Some(hold), serial));
+                assert_eq!(standing.excess.map(|e| (e.limit, e.retry_after)), excess);
+                self.compare(subject, &limits, &standing);
+            }
+            (Decision::Refused(refused), Err(expected)) => {
+                self.compare_refusal(subject, &limits, &refused, expected)
+            }
+            (decision, expected) => panic!("{decision:?}, not {expected:?}"),
+        }
+    }
+
+    fn raise(&mut self, hold: usize, cost: u64, tokens: u64) {
+        let Some((subject, operation, Some(mut hold), serial)) = self.pick(hold) else { return };
+        let limits = self.policy[operation].clone();
+        let (cost, now_) = (NanoUsd(cost), Timestamp(self.now));
+        let demand = Demand {
+            subject: SUBJECTS[subject],
+            limits: &limits,
+            cost,
+            tokens,
+            bytes: 0,
+            now: now_,
+            enforce: true,
+        };
+        let raised = now(self.store.raise(&mut hold, demand)).unwrap();
+        match (raised, self.oracle.decide(subject, &demand, serial).0) {
+            (Ok(standing), Ok(_)) => self.compare(subject, &limits, &standing),
+            (Err(refused), Err(expected)) => {
+                self.compare_refusal(subject, &limits, &refused, expected)
+            }
+            (raised, expected) => panic!("{raised:?}, not {expected:?}"),
+        }
+        self.holds.push((subject, operation, Some(hold), serial));
+    }
+
+    fn settle(&mut self, hold: usize, outcome: Outcome) {
+        let Some((subject, operation, Some(hold), serial)) = self.pick(hold) else { return };
+        let limits = self.policy[operation].clone();
+        self.store.settle(hold, outcome, Timestamp(self.now));
+        self.oracle.settle(subject, serial, outcome, self.now, |id| {
+            let limit = limits.limits.iter().find(|limit| limit.counter.id() == id).unwrap();
+            (limit.counter.unit(), matches!(limit.counter.span(), Span::Window(_)))
+        });
+    }
+
+    fn pick(&mut self, hold: usize) -> Option<(usize, usize, Option<Hold>, u64)> {
+        let count = self.holds.len();
+        (count > 0).then(|| self.holds.swap_remove(hold % count))
+    }
+
+    fn compare_refusal(
+        &self,
+        subject: usize,
+        limits: &Limits,
+        refused: &Refused,
+        expected: (Exceeded, Duration),
+    ) {
+        assert_eq!((refused.limit, refused.retry_after), expected);
+        self.compare(subject, limits, &refused.standing);
+    }
+
+    fn compare(&self, subject: usize, limits: &Limits, standing: &Standing) {
+        let at = self.oracle.latest[subject];
+        for (limit, state) in limits.limits.iter().zip(&standing.states) {
+            let used = self.oracle.used(subject, limit, at, 0);
+            let remaining = limit.amount.saturating_sub(used);
+            assert_eq!((state.used, state.remaining), (used, remaining), "{limit:?} at {at}");
+        }
+        assert_eq!(standing.states.len(), limits.limits.len());
+    }
+}
+
+fn play<S: Durable>(store: S, directory: &TempDir, history: Vec<Op>) {
+    history.into_iter().fold(Run::over(store), |run, op| run.step(op, directory));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn memory_agrees_with_the_oracle_though_clocks_race(
+        history in history(prop_oneof![(0u64..2_000).prop_map(Op::Back), (0usize..2).prop_map(Op::Reset)].boxed()),
+    ) {
+        play(Memory::default(), &tempfile::tempdir().unwrap(), history);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn embedded_agrees_with_the_oracle_through_crashes_and_checkpoints(
+        history in history(prop_oneof![
+            Just(Op::Checkpoint), Just(Op::Reopen), Just(Op::Sweep), (0usize..2).prop_map(Op::Reset),
+        ].boxed()),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Embedded::open(directory.path(), Options::default()).unwrap();
+        play(store, &directory, history);
+    }
+}

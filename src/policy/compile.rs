@@ -1,0 +1,148 @@
+//! From what is written to what runs: links names, compiles patterns, makes
+//! every value that the request path can need.
+//!
+//! Everything that can fail, fails here, with the place in the file; only when
+//! nothing did is a [`Policy`] built. Problems are collected, not thrown, so an
+//! operator sees all of them at once.
+
+mod identity;
+mod operations;
+mod sanitize;
+mod settings;
+mod terms;
+mod upstream;
+
+use std::{path::Path, sync::Arc};
+
+pub use settings::{AdminSettings, Settings, StoreSettings};
+
+use super::{
+    cors::{Cors, CorsRules, EXPOSED},
+    diagnostic::{Diagnostic, Report},
+    file::{self, Origin, PolicyFile},
+    identity::Keys,
+    read::At,
+    snapshot::{HeadRules, Health, Mode, Policy, TierId},
+};
+use crate::telemetry::Metrics;
+
+/// What a compilation works with.
+pub(super) struct Compiler<'a> {
+    file: &'a PolicyFile,
+    report: &'a mut Report,
+}
+
+/// What stands beside the policy file, already read.
+pub(super) struct Beside<'a> {
+    /// Keys, once for every `api_key` source, in the order of the file.
+    pub(super) keys: Vec<Keys>,
+    /// The directory of the policy file.
+    pub(super) directory: &'a Path,
+    /// SHA-256 of the policy file, in hex.
+    pub(super) sha256: String,
+}
+
+/// Compiles `file`. There is a policy exactly when the report has no errors.
+pub(super) fn compile(
+    file: &PolicyFile,
+    beside: Beside<'_>,
+    metrics: &Metrics,
+    report: &mut Report,
+) -> Option<(Policy, Settings)> {
+    let mut compiler = Compiler { file, report };
+    let (router, rules) = compiler.operations();
+    let identity = compiler.identity(beside.keys);
+    let calendars = compiler.check_tiers();
+    let redactor = compiler.redactor();
+    let upstream = compiler.upstream();
+    let settings = compiler.settings(beside.directory);
+    if compiler.report.has_errors() {
+        return None;
+    }
+    let cleaning = sanitize::cleaning(&file.sanitize, redactor, metrics);
+    let operations = operations::build(file, rules, metrics);
+    let tiers = terms::tiers(file);
+    let terms = terms::build(file, &operations, &tiers, &calendars, metrics);
+    let policy = Policy {
+        generation: 1,
+        sha256: beside.sha256,
+        mode: mode(file.enforcement.mode.value),
+        head: HeadRules {
+            max_bytes: usize::try_from(file.request.max_headers.value.0).unwrap_or(usize::MAX),
+            max_fields: file.request.max_header_count.value as usize,
+        },
+        body_timeout: file.listen.body_timeout.value,
+        cors: cors(file),
+        identity,
+        router,
+        operations,
+        tiers,
+        terms,
+        upstream: upstream?,
+        cleaning,
+        health: Health {
+            path: file.health.path.value.clone(),
+            timeout: file.health.timeout.value,
+            every: file.health.every.value,
+        },
+    };
+    Some((policy, settings?))
+}
+
+fn mode(written: file::Mode) -> Mode {
+    match written {
+        file::Mode::Enforce => Mode::Enforce,
+        file::Mode::Shadow => Mode::Shadow,
+        file::Mode::Off => Mode::Off,
+    }
+}
+
+fn cors(file: &PolicyFile) -> Cors {
+    let written = &file.cors;
+    let exact = written.origins.iter().filter_map(|origin| match &origin.value {
+        Origin::Any => None,
+        Origin::Exact(text) => http::HeaderValue::from_str(text).ok(),
+    });
+    Cors::compile(CorsRules {
+        origins: exact.collect(),
+        any_origin: written.origins.iter().any(|origin| origin.value == Origin::Any),
+        methods: written.methods.iter().map(|method| method.value.clone()).collect(),
+        headers: written.headers.iter().map(|name| name.value.clone()).collect(),
+        any_header: false,
+        expose: EXPOSED.into_iter().map(http::HeaderName::from_static).collect(),
+        credentials: written.credentials.value,
+        max_age_seconds: written.max_age.value.as_secs(),
+    })
+}
+
+impl Compiler<'_> {
+    fn error(&mut self, diagnostic: Diagnostic) {
+        self.report.push(diagnostic);
+    }
+
+    /// The tier called `name`, or a problem at its place.
+    fn tier(&mut self, name: &At<file::Name>) -> Option<TierId> {
+        let tiers = &self.file.tiers;
+        let known = tiers.iter().position(|tier| tier.name.value == name.value);
+        if known.is_none() {
+            let error = Diagnostic::error(format!("there is no tier `{}`", name.value.as_str()));
+            let names = tiers.iter().map(|tier| tier.name.value.as_str());
+            let error = error.at(name.span, "").help(one_of(name.value.as_str(), names));
+            self.error(error);
+        }
+        known.map(TierId)
+    }
+}
+
+/// "did you mean", or else what there is.
+fn one_of<'n>(word: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
+    match super::read::closest(word, known.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("write one of: {}", known.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// A name that lives as long as whoever counts under it.
+fn shared(name: &file::Name) -> Arc<str> {
+    Arc::from(name.as_str())
+}

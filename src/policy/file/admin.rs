@@ -1,0 +1,46 @@
+//! `[admin]`: the operators' listener.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::super::{
+    diagnostic::Diagnostic,
+    read::{At, Table},
+};
+use crate::secret::Secret;
+
+/// The port unless another is written.
+const PORT: u16 = 9901;
+
+/// The operators' listener: health, metrics, dashboard and API. Never on the public port.
+#[derive(Debug, Clone)]
+pub struct AdminFile {
+    /// Address and port. Default `127.0.0.1:9901`: nobody outside the machine.
+    pub address: At<SocketAddr>,
+    /// What operators show as a bearer. Default: none, that is a loopback address is required, and changes are refused.
+    pub token: Option<At<Secret>>,
+}
+
+pub(super) fn read(table: &mut Table<'_, '_>) -> AdminFile {
+    let address = table.or("address", SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
+    let token = table.value("token").and_then(|value| {
+        let token = value.secret("a token, such as \"${WEIR_ADMIN_TOKEN}\"")?;
+        if !token.value.expose().bytes().all(|b| b.is_ascii_graphic()) {
+            value.refuse(
+                "this token cannot be sent in a header",
+                "write visible ASCII characters without spaces",
+            );
+        }
+        Some(token).filter(|token| !token.value.is_empty())
+    });
+    if token.is_none() && !address.value.ip().is_loopback() {
+        let error = Diagnostic::error(
+            "`admin.address` is reachable from other machines, but `admin.token` is not set",
+        );
+        table.reader().push(
+            error
+                .at(address.span, "without a token this must be a loopback address")
+                .help("write address = \"127.0.0.1:9901\" or token = \"${WEIR_ADMIN_TOKEN}\""),
+        );
+    }
+    AdminFile { address, token }
+}

@@ -1,0 +1,244 @@
+//! The policy as run: immutable, indexed, with nothing left to parse.
+//!
+//! Made by `compile` from what an operator wrote, swapped as a whole, and taken
+//! once by each exchange. Names have become indices; header values, limits and
+//! metric handles are made for every pair of operation and tier, so the request
+//! path looks things up and allocates nothing that could have been made here.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue, uri::Authority};
+use regex_automata::meta::Regex;
+
+use super::{
+    cors::Cors,
+    identity::Identity,
+    limit::{Limits, Unit},
+    route::Router,
+};
+use crate::{
+    sanitize::Redactor,
+    telemetry::{BudgetUse, Cell, Counter, Histogram},
+    units::NanoUsd,
+};
+
+/// Index of an operation in [`Policy::operations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperationId(pub usize);
+
+/// Index of a tier in [`Policy::tiers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TierId(pub usize);
+
+/// Whether refusals are carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Refuse what the policy refuses.
+    #[default]
+    Enforce,
+    /// Count and log, but refuse nothing.
+    Shadow,
+    /// Neither identify, count nor validate; answers are still cleaned.
+    Off,
+}
+
+/// One compiled policy.
+pub struct Policy {
+    /// Running number, 1 for the first.
+    pub generation: u64,
+    /// SHA-256 of the file, in hex.
+    pub sha256: String,
+    /// Whether refusals are carried out.
+    pub mode: Mode,
+    /// Bounds of a request's head.
+    pub head: HeadRules,
+    /// Longest time that a request's body may take to arrive.
+    pub body_timeout: Duration,
+    /// Cross-origin rules.
+    pub cors: Cors,
+    /// Who is calling.
+    pub identity: Identity,
+    /// What kind of work it is.
+    pub router: Router,
+    /// Kinds of work, in the order of the file.
+    pub operations: Vec<Operation>,
+    /// Tiers, in the order of the file.
+    pub tiers: Vec<Tier>,
+    /// One per pair of operation and tier, and for the absence of either; see [`Policy::terms`].
+    pub(super) terms: Vec<Terms>,
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// What answers lose and gain.
+    pub cleaning: Cleaning,
+    /// The health document and its probe.
+    pub health: Health,
+}
+
+impl Policy {
+    /// What applies to `operation` in `tier`; `None` stands for "not known".
+    pub fn terms(&self, operation: Option<OperationId>, tier: Option<TierId>) -> &Terms {
+        let row = operation.map_or(self.operations.len(), |id| id.0);
+        let column = tier.map_or(self.tiers.len(), |id| id.0);
+        &self.terms[row * (self.tiers.len() + 1) + column]
+    }
+
+    /// The operation's description.
+    pub fn operation(&self, id: OperationId) -> &Operation {
+        &self.operations[id.0]
+    }
+
+    /// The tier's description.
+    pub fn tier(&self, id: TierId) -> &Tier {
+        &self.tiers[id.0]
+    }
+}
+
+/// Bounds of a request's head.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadRules {
+    /// Octets of names, values and the target together.
+    pub max_bytes: usize,
+    /// Header fields.
+    pub max_fields: usize,
+}
+
+/// A kind of work.
+pub struct Operation {
+    /// As in the policy.
+    pub name: Arc<str>,
+    /// What a request costs when nothing says better.
+    pub cost: NanoUsd,
+    /// Whether refusals speak the dialect of model SDKs.
+    pub dialect: Dialect,
+    /// What a request must look like.
+    pub rules: RequestRules,
+    /// Waits for the upstream's first byte.
+    pub upstream_wait: Arc<Histogram>,
+}
+
+/// The shape of a refusal's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Weir's own.
+    #[default]
+    Weir,
+    /// `error` is an object, where OpenAI's and Anthropic's SDKs look.
+    ModelSdk,
+}
+
+/// What a request must look like.
+#[derive(Debug, Default)]
+pub struct RequestRules {
+    /// Largest body, in bytes.
+    pub max_body: u64,
+    /// Media types, lower case, without parameters; empty allows all.
+    pub content_types: Vec<String>,
+    /// Deepest nesting of a JSON body; `None` leaves bodies unread.
+    pub max_depth: Option<u32>,
+    /// Path parameters and the whole text that each must match.
+    pub parameters: Vec<(String, Regex)>,
+}
+
+/// A named bundle of limits.
+#[derive(Debug)]
+pub struct Tier {
+    /// As in the policy.
+    pub name: Arc<str>,
+    /// The name as a header value.
+    pub header: HeaderValue,
+}
+
+/// What one operation meets in one tier.
+pub struct Terms {
+    /// Whether the tier may use the operation at all.
+    pub allowed: bool,
+    /// All limits, in policy order.
+    pub limits: Arc<Limits>,
+    /// What is shown of each limit, in the same order.
+    pub shown: Vec<ShownLimit>,
+    /// `RateLimit-Policy`, if there is any quota.
+    pub policy_header: Option<HeaderValue>,
+    /// Counters of this pair.
+    pub cell: Arc<Cell>,
+}
+
+/// What is shown of one limit.
+pub struct ShownLimit {
+    /// As written: `3/hour`, `$0.50/day`.
+    pub written: String,
+    /// `behavior_analysis requests of this hour`, as in "You have used all 3 …".
+    pub phrase: String,
+    /// What is counted.
+    pub unit: Unit,
+    /// Upper bound, in `unit`.
+    pub amount: u64,
+    /// How it appears to the caller.
+    pub kind: ShownKind,
+}
+
+/// How a limit appears to the caller.
+pub enum ShownKind {
+    /// In `RateLimit` and `X-RateLimit-*`.
+    Quota {
+        /// `"name";r=`, to be followed by what remains.
+        item: String,
+        /// The amount as a header value.
+        amount: HeaderValue,
+    },
+    /// In `X-Cost-*` when it is the day's.
+    Budget {
+        /// Whether it is the day's.
+        daily: bool,
+        /// The amount in dollars with 4 decimals.
+        dollars: HeaderValue,
+        /// Where the highest use is noted.
+        highest: Arc<BudgetUse>,
+    },
+}
+
+/// Where requests go.
+pub struct Upstream {
+    /// Host and port.
+    pub authority: Authority,
+    /// The address, if the host is written as one.
+    pub address: Option<SocketAddr>,
+    /// Put before every path; empty or `/…` without a slash at its end.
+    pub base: String,
+    /// Longest time to connect.
+    pub connect_timeout: Duration,
+    /// Longest time to the response's first byte.
+    pub response_timeout: Duration,
+    /// Longest silence inside a response.
+    pub idle_timeout: Duration,
+    /// Set on every request; values are marked sensitive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Idle connections kept per worker.
+    pub max_idle: usize,
+    /// Longest time that an idle connection is kept.
+    pub pool_idle_timeout: Duration,
+}
+
+/// What answers lose and gain.
+pub struct Cleaning {
+    /// Whether a 5xx body is replaced.
+    pub replace_errors: bool,
+    /// Headers taken off.
+    pub remove: Vec<HeaderName>,
+    /// Headers put on.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+    /// What is replaced in bodies; `None` when there is no rule.
+    pub redactor: Option<Arc<Redactor>>,
+    /// One counter per rule of the redactor.
+    pub redactions: Vec<Arc<Counter>>,
+}
+
+/// The health document and its probe.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Where it is served, on both listeners.
+    pub path: String,
+    /// Longest time of a probe.
+    pub timeout: Duration,
+    /// Time between probes.
+    pub every: Duration,
+}

@@ -1,0 +1,112 @@
+//! May the caller go on: [`Caller`] → [`Permit`].
+//!
+//! One atomic reservation over every limit that applies, before the body is
+//! read, so that a stranger cannot buy work.
+
+use std::{borrow::Cow, time::Duration};
+
+use super::{
+    exchange::Exchange,
+    refusal::{Code, Refusal},
+    settle::Permit,
+};
+use crate::{
+    ledger::{Decision, Demand, Exceeded, Excess, Standing, Store, StoreError},
+    policy::{
+        identity::Caller,
+        snapshot::{Mode, ShownKind, ShownLimit},
+    },
+};
+
+/// Reserves what the request may use.
+///
+/// # Errors
+/// 403 when the tier may not do this at all, 429 or 402 when a limit is reached,
+/// 503 when the store cannot say.
+pub async fn reserve(exchange: &mut Exchange, caller: &Caller) -> Result<Permit, Box<Refusal>> {
+    let (policy, shared) = (exchange.policy.clone(), exchange.shared.clone());
+    let terms = policy.terms(exchange.operation, exchange.tier);
+    let shadow = policy.mode == Mode::Shadow;
+    if !terms.allowed {
+        let refusal = Refusal::new(Code::Forbidden);
+        if !shadow {
+            return Err(refusal);
+        }
+        exchange.facts.shadowed = Some(refusal.code);
+    }
+    let cost = exchange.operation.map(|id| policy.operation(id).cost).unwrap_or_default();
+    let demand = Demand {
+        subject: &caller.subject,
+        limits: &terms.limits,
+        cost,
+        tokens: 0,
+        bytes: 0,
+        now: exchange.began,
+        enforce: !shadow,
+    };
+    let decision = shared.ledger.reserve(demand).await.map_err(unavailable)?;
+    let permit = match decision {
+        Decision::Admitted(hold, standing) => {
+            if let Some(excess) = &standing.excess {
+                exchange.facts.shadowed = Some(code_of(excess, &terms.shown));
+            }
+            exchange.standing = Some(standing);
+            Permit::new(shared, Some(hold), cost)
+        }
+        Decision::Refused(refused) => {
+            let excess = Excess { limit: refused.limit, retry_after: refused.retry_after };
+            exchange.standing = Some(refused.standing);
+            note_highest(exchange);
+            return Err(refusal(&excess, &terms.shown));
+        }
+    };
+    note_highest(exchange);
+    Ok(permit)
+}
+
+fn unavailable(error: StoreError) -> Box<Refusal> {
+    let code = match error {
+        StoreError::Full { .. } => Code::Overloaded,
+        _ => Code::StoreUnavailable,
+    };
+    Refusal::new(code).detail(error.to_string())
+}
+
+fn code_of(excess: &Excess, shown: &[ShownLimit]) -> Code {
+    let Exceeded::Limit(index) = excess.limit else { return Code::TooManyConcurrent };
+    match shown.get(index).map(|limit| &limit.kind) {
+        Some(ShownKind::Budget { .. }) => Code::BudgetExceeded,
+        _ => Code::QuotaExceeded,
+    }
+}
+
+fn refusal(excess: &Excess, shown: &[ShownLimit]) -> Box<Refusal> {
+    let refusal = Refusal::new(code_of(excess, shown)).retry_after(excess.retry_after);
+    let Exceeded::Limit(index) = excess.limit else { return refusal };
+    let Some(limit) = shown.get(index) else { return refusal };
+    let message = message(limit, excess.retry_after);
+    refusal.message(message).detail(limit.written.clone())
+}
+
+/// Made of the policy's own names and numbers only.
+fn message(limit: &ShownLimit, wait: Duration) -> Cow<'static, str> {
+    let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
+    let plural = if seconds == 1 { "" } else { "s" };
+    let used = match &limit.kind {
+        ShownKind::Quota { .. } => format!("all {} {}", limit.amount, limit.phrase),
+        ShownKind::Budget { .. } => limit.phrase.clone(),
+    };
+    Cow::Owned(format!("You have used {used}. Try again in {seconds} second{plural}."))
+}
+
+/// Keeps the gauge of the highest use of each budget.
+fn note_highest(exchange: &Exchange) {
+    let Some(Standing { states, .. }) = &exchange.standing else { return };
+    for (limit, state) in exchange.terms().shown.iter().zip(states) {
+        if let ShownKind::Budget { highest, .. } = &limit.kind {
+            let ratio = u128::from(state.used) * 1_000_000 / u128::from(limit.amount.max(1));
+            let end = exchange.began.after(state.resets_in);
+            highest.note(u64::try_from(ratio).unwrap_or(u64::MAX), end.as_millis() / 1_000 * 1_000);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The answer's body on its way to the caller: pulled, cleaned, counted, settled.
+//!
+//! Wrapped once; it asks the upstream only when the caller's side asks it. Chunks
+//! that are ready together leave together: when a piece came, the upstream's
+//! task gets one turn to bring the next, and only what then still waits is sent
+//! alone. That adds no delay and saves a TLS record and a system call per chunk.
+//!
+//! # Failure
+//! Silence past the deadline, or a body that breaks off, ends the answer with an
+//! error: the caller's connection is cut, so a cut body never looks whole.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep_until};
+
+use super::{exchange::Exchange, forward::Reply, settle::Permit, upload::Progress, upload::Upload};
+use crate::{sanitize, upstream::Lease};
+
+/// The most that is gathered before it is sent on: one TLS record.
+const GATHER: usize = 16 << 10;
+
+/// Why an answer broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DownloadError {
+    /// The upstream said nothing for too long.
+    #[error("the upstream fell silent")]
+    Silent,
+    /// The upstream's connection failed.
+    #[error("the upstream's answer broke off")]
+    Broken,
+}
+
+/// The body of every response.
+pub struct Download(Source);
+
+enum Source {
+    /// Made here, or read whole.
+    Whole {
+        bytes: Option<Bytes>,
+        exchange: Box<Exchange>,
+    },
+    Stream(Box<Stream>),
+}
+
+/// An answer that is passed on as it comes.
+struct Stream {
+    body: Incoming,
+    lease: Option<Lease<Upload>>,
+    cleaner: Option<sanitize::Stream>,
+    gathered: BytesMut,
+    yielded: bool,
+    ended: bool,
+    trailers: Option<http::HeaderMap>,
+    idle_timeout: Duration,
+    heard: Instant,
+    silence: Pin<Box<Sleep>>,
+    progress: Arc<Progress>,
+    exchange: Box<Exchange>,
+    permit: Option<Permit>,
+}
+
+impl Download {
+    /// A body that is at hand.
+    pub fn whole(bytes: Bytes, mut exchange: Box<Exchange>) -> Self {
+        exchange.facts.response_bytes = bytes.len() as u64;
+        // An empty body is never asked for; any other is whole once it was taken.
+        exchange.facts.complete = bytes.is_empty();
+        let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
+        Self(Source::Whole { bytes, exchange })
+    }
+
+    /// A body that comes from the upstream; `cleaner` is what it must pass.
+    pub fn stream(
+        exchange: Box<Exchange>,
+        permit: Permit,
+        reply: Reply,
+        cleaner: Option<sanitize::Stream>,
+    ) -> Self {
+        let idle_timeout = exchange.policy.upstream.idle_timeout;
+        let heard = Instant::now();
+        Self(Source::Stream(Box::new(Stream {
+            body: reply.body,
+            lease: Some(reply.lease),
+            cleaner,
+            gathered: BytesMut::new(),
+            yielded: false,
+            ended: false,
+            trailers: None,
+            idle_timeout,
+            heard,
+            silence: Box::pin(sleep_until((heard + idle_timeout).into())),
+            progress: reply.progress,
+            exchange,
+            permit: Some(permit),
+        })))
+    }
+}
+
+impl Stream {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
+        let mut ready_now = None;
+        while !self.ended {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.heard = Instant::now();
+                    if let Some(full) = self.take_in(frame, &mut ready_now) {
+                        return self.hand_on(full);
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(self.broken()))),
+                Poll::Ready(None) => self.end(&mut ready_now),
+                Poll::Pending if ready_now.is_none() && self.gathered.is_empty() => {
+                    ready!(self.poll_silence(cx));
+                    self.exchange.facts.detail = Some("the upstream fell silent".into());
+                    return Poll::Ready(Some(Err(DownloadError::Silent)));
+                }
+                Poll::Pending if !self.yielded => {
+                    // One turn for the upstream's task; we are woken right after it.
+                    self.yielded = true;
+                    self.gather(&mut ready_now);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending => break,
+            }
+        }
+        self.yielded = false;
+        let out = self.flush(ready_now);
+        if !out.is_empty() {
+            return self.hand_on(out);
+        }
+        if !self.ended {
+            return Poll::Pending;
+        }
+        match self.trailers.take() {
+            Some(trailers) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// Takes one frame in. Returns what must leave now because enough is gathered.
+    fn take_in(&mut self, frame: Frame<Bytes>, ready_now: &mut Option<Bytes>) -> Option<Bytes> {
+        match frame.into_data() {
+            Ok(data) => {
+                let clean = match &mut self.cleaner {
+                    Some(cleaner) => cleaner.push(data),
+                    None => data,
+                };
+                if clean.is_empty() {
+                    return None;
+                }
+                self.yielded = false;
+                if self.gathered.is_empty() && ready_now.is_none() {
+                    *ready_now = Some(clean);
+                } else {
+                    self.gather(ready_now);
+                    self.gathered.extend_from_slice(&clean);
+                }
+                let size = self.gathered.len() + ready_now.as_ref().map_or(0, Bytes::len);
+                (size >= GATHER).then(|| self.flush(ready_now.take()))
+            }
+            Err(frame) => {
+                self.trailers = frame.into_trailers().ok();
+                None
+            }
+        }
+    }
+
+    /// Moves a lone chunk to where several are gathered.
+    fn gather(&mut self, ready_now: &mut Option<Bytes>) {
+        if let Some(first) = ready_now.take() {
+            self.gathered.reserve(GATHER.min(first.len() * 8));
+            self.gathered.extend_from_slice(&first);
+        }
+    }
+
+    fn flush(&mut self, ready_now: Option<Bytes>) -> Bytes {
+        match ready_now {
+            Some(lone) => lone,
+            None => self.gathered.split().freeze(),
+        }
+    }
+
+    fn hand_on(&mut self, bytes: Bytes) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
+        self.exchange.facts.response_bytes += bytes.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    /// The upstream's answer is over: what was held back is released, the books are settled.
+    fn end(&mut self, ready_now: &mut Option<Bytes>) {
+        self.ended = true;
+        if let Some(cleaner) = &mut self.cleaner {
+            let rest = cleaner.finish();
+            if !rest.is_empty() {
+                self.gather(ready_now);
+                self.gathered.extend_from_slice(&rest);
+            }
+        }
+        if let Some(trailers) = &mut self.trailers {
+            super::respond::clean_trailers(&self.exchange, trailers);
+        }
+        if let Some(lease) = self.lease.take() {
+            lease.finish();
+        }
+        if let Some(permit) = self.permit.take() {
+            permit.settle(&mut self.exchange);
+        }
+        self.exchange.facts.complete = true;
+    }
+
+    fn broken(&mut self) -> DownloadError {
+        self.exchange.facts.detail = Some("the upstream's answer broke off".into());
+        DownloadError::Broken
+    }
+
+    /// Ready once nothing was heard for the policy's `idle_timeout`.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.silence.as_mut().poll(cx));
+            let deadline = self.heard + self.idle_timeout;
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            self.silence.as_mut().reset(deadline.into());
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Whatever did not end well is settled as it stands; the permit itself is dropped after.
+        if let Some(permit) = self.permit.take() {
+            permit.settle(&mut self.exchange);
+        }
+        let facts = &mut self.exchange.facts;
+        facts.request_bytes = facts.request_bytes.max(self.progress.bytes());
+        if let Some(cleaner) = &self.cleaner {
+            facts.redactions += super::respond::count(&self.exchange.policy, cleaner.hits());
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = DownloadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
+        match &mut self.0 {
+            Source::Whole { bytes, exchange } => {
+                exchange.facts.complete = true;
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
+            Source::Stream(stream) => stream.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Source::Whole { bytes, .. } => bytes.is_none(),
+            Source::Stream(stream) => {
+                stream.ended && stream.gathered.is_empty() && stream.trailers.is_none()
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::Whole { bytes, .. } => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Source::Stream(stream) if stream.cleaner.is_none() && !stream.ended => {
+                stream.body.size_hint()
+            }
+            Source::Stream(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One request and its answer in flight, and the facts that its record will show.
+//!
+//! Begun before anything is decided and dropped after everything is over, so
+//! that however an exchange ends, it leaves exactly one record.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http_body::Body;
+
+use super::{Shared, refusal::Code, trace::Trace, upload::Progress};
+use crate::{
+    clock::Timestamp,
+    ledger::Standing,
+    policy::{
+        cors::Verdict,
+        snapshot::{Dialect, OperationId, Policy, Terms, TierId},
+    },
+    server::Peer,
+    telemetry::{Cost, Record},
+    units::NanoUsd,
+};
+
+/// The header that carries the id of a request.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest client id that is logged, in bytes.
+const MAX_CLIENT_ID: usize = 128;
+
+/// Status of an exchange whose caller left first, as nginx writes it.
+const CLIENT_GONE: u16 = 499;
+
+/// A request and its answer in flight.
+pub struct Exchange {
+    /// The policy that decides, from beginning to end.
+    pub policy: Arc<Policy>,
+    /// What every exchange of this process shares.
+    pub shared: Arc<Shared>,
+    /// Who is connected.
+    pub peer: Arc<Peer>,
+    /// Method as received.
+    pub method: Method,
+    /// Canonical path; as received until it is known to be sound.
+    pub path: String,
+    /// The request's id, as a header value.
+    pub id: HeaderValue,
+    /// The trace that it belongs to.
+    pub trace: Trace,
+    /// What the `Origin` means for the answer.
+    pub origin: Verdict,
+    /// The kind of work, once matched.
+    pub operation: Option<OperationId>,
+    /// The caller's tier, once identified.
+    pub tier: Option<TierId>,
+    /// The caller's subject, once identified.
+    pub subject: Option<Arc<str>>,
+    /// The state of every limit, once asked.
+    pub standing: Option<Standing>,
+    /// When the request began, on the wall clock.
+    pub began: Timestamp,
+    /// When the request began, for durations.
+    pub started: Instant,
+    /// What is known of the answer so far.
+    pub facts: Facts,
+    client_id: Option<HeaderValue>,
+}
+
+/// What is known of the answer so far.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Status of the answer, once there is one.
+    pub status: Option<u16>,
+    /// Why we refused.
+    pub refused: Option<Code>,
+    /// Why we would have refused, in shadow mode.
+    pub shadowed: Option<Code>,
+    /// What went wrong, for operators.
+    pub detail: Option<std::borrow::Cow<'static, str>>,
+    /// Wait for the upstream's first byte.
+    pub upstream_wait: Option<Duration>,
+    /// Wait for the caller's body, which is not our doing.
+    pub body_wait: Duration,
+    /// Bytes of the request's body.
+    pub request_bytes: u64,
+    /// Bytes of the response's body.
+    pub response_bytes: u64,
+    /// Matches replaced.
+    pub redactions: u64,
+    /// Charged.
+    pub cost: NanoUsd,
+    /// Whether the answer went out whole.
+    pub complete: bool,
+    /// Whether the caller announced a body.
+    pub has_body: bool,
+    /// Whether the body was read to its end before it was sent on.
+    pub body_read: bool,
+    /// How far a body that is sent on as it comes has come.
+    pub upload: Option<Arc<Progress>>,
+}
+
+impl Exchange {
+    /// Begins an exchange on the policy in force.
+    pub fn begin<B: Body>(
+        shared: &Arc<Shared>,
+        peer: Arc<Peer>,
+        request: &Request<B>,
+    ) -> Box<Self> {
+        let policy = shared.policy.load();
+        let trace = Trace::begin(request.headers());
+        let id = HeaderValue::from_bytes(&trace.request_id.hex());
+        Box::new(Self {
+            origin: policy.cors.judge(request.headers()),
+            policy,
+            shared: Arc::clone(shared),
+            peer,
+            method: request.method().clone(),
+            path: String::new(),
+            id: id.unwrap_or(HeaderValue::from_static("unknown")),
+            trace,
+            operation: None,
+            tier: None,
+            subject: None,
+            standing: None,
+            began: shared.clock.now(),
+            started: Instant::now(),
+            facts: Facts { has_body: !request.body().is_end_stream(), ..Facts::default() },
+            client_id: client_id(request.headers()),
+        })
+    }
+
+    /// What applies to this exchange as far as it is known.
+    pub fn terms(&self) -> &Terms {
+        self.policy.terms(self.operation, self.tier)
+    }
+
+    /// The shape of a refusal's body.
+    pub fn dialect(&self) -> Dialect {
+        self.operation.map_or(Dialect::Weir, |id| self.policy.operation(id).dialect)
+    }
+
+    /// The id as text.
+    pub fn id_text(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+
+    /// Whether the caller may still be sending a body that nobody reads.
+    pub fn owes_body(&self) -> bool {
+        let facts = &self.facts;
+        let sent = facts.upload.as_ref().is_some_and(|upload| upload.finished_ms().is_some());
+        facts.has_body && !facts.body_read && !sent
+    }
+
+    /// Notes what Weir itself added, when the head of the answer is ready.
+    pub fn note_overhead(&self) {
+        let waited = self.facts.upstream_wait.unwrap_or_default() + self.facts.body_wait;
+        let added = self.started.elapsed().saturating_sub(waited);
+        self.shared.telemetry.metrics.overhead.observe(added);
+    }
+
+    fn record(&self, status: u16, duration: Duration) {
+        let (policy, facts) = (&self.policy, &self.facts);
+        self.shared.telemetry.record(&Record {
+            began: self.began,
+            request_id: self.id_text(),
+            client_request_id: self.client_id.as_ref().and_then(|id| id.to_str().ok()),
+            trace_id: self.trace.id_text(),
+            method: &self.method,
+            path: &self.path,
+            operation: self.operation.map_or("none", |id| &policy.operation(id).name),
+            tier: self.tier.map_or("none", |id| &policy.tier(id).name),
+            subject: self.subject.as_deref(),
+            peer: self.peer.ip_text(),
+            protocol: self.peer.protocol.name(),
+            status,
+            error_code: facts.refused.map(Code::name),
+            shadow_code: facts.shadowed.map(Code::name),
+            detail: facts.detail.as_deref(),
+            duration,
+            upstream: facts.upstream_wait,
+            request_bytes: facts.request_bytes,
+            response_bytes: facts.response_bytes,
+            redactions: facts.redactions,
+            cost: Cost { amount: facts.cost },
+            generation: policy.generation,
+        });
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let gone = !self.facts.complete;
+        let status = if gone { CLIENT_GONE } else { self.facts.status.unwrap_or(CLIENT_GONE) };
+        let duration = self.started.elapsed();
+        let cell = &self.terms().cell;
+        if let Ok(code) = http::StatusCode::from_u16(status) {
+            cell.request(&self.method, code);
+        }
+        cell.duration.observe(duration);
+        cell.cost.add(self.facts.cost.0);
+        if let Some(code) = self.facts.refused {
+            cell.refusal(code as usize);
+        }
+        self.record(status, duration);
+    }
+}
+
+/// The caller's own id for the request: logged, never used.
+fn client_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(REQUEST_ID).filter(|id| id.len() <= MAX_CLIENT_ID).cloned()
+}

@@ -1,0 +1,197 @@
+//! To the upstream and back: [`Checked`] → [`Reply`].
+//!
+//! The head loses what is hop-by-hop or may only be set by us, and gains who
+//! asked, the request's id and trace, and what the policy sets. From the moment
+//! the request is handed to a connection the permit counts as used, unless it
+//! turns out that no connection was to be had.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
+};
+use hyper::body::Incoming;
+
+use super::{
+    exchange::{Exchange, REQUEST_ID},
+    headers,
+    refusal::{Code, Refusal},
+    settle::Permit,
+    target,
+    trace::TRACEPARENT,
+    upload::{Progress, Upload},
+    validate::{self, Checked},
+};
+use crate::{
+    policy::snapshot::Policy,
+    upstream::{Lease, Pool, SendError},
+};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The upstream's answer, its body still to be read.
+pub struct Reply {
+    /// Status and headers as the upstream sent them.
+    pub head: http::response::Parts,
+    /// The body.
+    pub body: Incoming,
+    /// The connection that it comes on.
+    pub lease: Lease<Upload>,
+    /// How far the request's body has come.
+    pub progress: Arc<Progress>,
+}
+
+/// Sends the request and waits for the head of the answer.
+///
+/// # Errors
+/// 502 or 504, or what the caller's own body did wrong on the way.
+///
+/// # Cancellation
+/// Dropping the future ends the request at the upstream.
+pub async fn send(
+    exchange: &mut Exchange,
+    permit: &mut Permit,
+    checked: Checked,
+    pool: &Arc<Pool<Upload>>,
+) -> Result<Reply, Box<Refusal>> {
+    let policy = Arc::clone(&exchange.policy);
+    let Checked { head, body, progress } = checked;
+    let request = Request::from_parts(upstream_head(exchange, head)?, body);
+    let asked = Instant::now();
+    permit.mark_sent();
+    let answer = pool.send(&policy.upstream, request);
+    let answer =
+        within(answer, &progress, exchange.started, policy.upstream.response_timeout).await;
+    exchange.facts.upstream_wait = Some(asked.elapsed());
+    exchange.facts.request_bytes += progress.bytes();
+    if let Some(operation) = exchange.operation {
+        policy.operation(operation).upstream_wait.observe(asked.elapsed());
+    }
+    match answer {
+        Some(Ok((response, lease))) => {
+            let (head, body) = response.into_parts();
+            check_head(&head)?;
+            Ok(Reply { head, body, lease, progress })
+        }
+        Some(Err(error)) => Err(refusal(permit, &progress, &error)),
+        None => Err(Refusal::new(Code::UpstreamTimeout)),
+    }
+}
+
+/// Waits for `answer`, at most `patience` after the request's body has gone out.
+/// The body has a deadline of its own, so this ends.
+async fn within<T>(
+    answer: impl Future<Output = T>,
+    progress: &Progress,
+    started: Instant,
+    patience: Duration,
+) -> Option<T> {
+    let mut answer = std::pin::pin!(answer);
+    let mut deadline = Instant::now() + patience;
+    loop {
+        if let Ok(answer) = tokio::time::timeout_at(deadline.into(), answer.as_mut()).await {
+            return Some(answer);
+        }
+        let finished = progress.finished_ms().map(|ms| started + Duration::from_millis(ms));
+        let next = match finished {
+            Some(at) => at + patience,
+            None if progress.bytes() > 0 => Instant::now() + patience,
+            None => deadline,
+        };
+        if next <= Instant::now() {
+            return None;
+        }
+        deadline = next;
+    }
+}
+
+fn refusal(permit: &mut Permit, progress: &Progress, error: &SendError) -> Box<Refusal> {
+    match error {
+        SendError::Connect(error) => {
+            permit.mark_unsent();
+            Refusal::new(Code::UpstreamUnreachable).detail(error.to_string())
+        }
+        SendError::Broken(error) => match progress.failure() {
+            Some(failure) => validate::refusal(failure),
+            None if error.is_parse() => {
+                Refusal::new(Code::UpstreamInvalid).detail(error.to_string())
+            }
+            None => Refusal::new(Code::UpstreamUnreachable).detail(error.to_string()),
+        },
+    }
+}
+
+/// A switch of protocols that nobody asked for is no answer.
+fn check_head(head: &http::response::Parts) -> Result<(), Box<Refusal>> {
+    if head.status.is_informational() {
+        return Err(Refusal::new(Code::UpstreamInvalid).detail("an unasked switch of protocols"));
+    }
+    Ok(())
+}
+
+/// What the upstream gets in place of what the caller sent.
+fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refusal>> {
+    let policy = &exchange.policy;
+    let host = target::host(&head.uri, &head.headers);
+    if head
+        .headers
+        .get(header::EXPECT)
+        .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
+        return Err(Refusal::new(Code::BadRequest).detail("an unknown expectation"));
+    }
+    head.uri = upstream_target(policy, &exchange.path, head.uri.query())?;
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    let fields = &mut head.headers;
+    headers::clean_request(fields);
+    // The length is the body's to say; a wrong one would let the next request be smuggled.
+    fields.remove(header::CONTENT_LENGTH);
+    fields.remove(header::EXPECT);
+    if policy.cleaning.redactor.is_some() {
+        // What cannot be read cannot be redacted.
+        fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    let host = host.unwrap_or_else(|| authority(policy));
+    introduce(exchange, fields, &host);
+    fields.insert(header::HOST, host);
+    for (name, value) in &policy.upstream.headers {
+        fields.insert(name, value.clone());
+    }
+    Ok(head)
+}
+
+fn introduce(exchange: &Exchange, fields: &mut HeaderMap, host: &HeaderValue) {
+    fields.insert(FORWARDED_FOR, exchange.peer.ip.clone());
+    fields.insert(FORWARDED_HOST, host.clone());
+    fields.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+    fields.insert(REQUEST_ID, exchange.id.clone());
+    fields.insert(TRACEPARENT, exchange.trace.header());
+    if !exchange.trace.continued {
+        fields.remove(TRACESTATE);
+    }
+}
+
+fn authority(policy: &Policy) -> HeaderValue {
+    HeaderValue::from_str(policy.upstream.authority.as_str())
+        .unwrap_or(HeaderValue::from_static("upstream"))
+}
+
+/// The canonical path, behind the upstream's base, with the caller's query.
+fn upstream_target(policy: &Policy, path: &str, query: Option<&str>) -> Result<Uri, Box<Refusal>> {
+    let base = &policy.upstream.base;
+    let target = match query {
+        None if base.is_empty() => PathAndQuery::try_from(path),
+        None => PathAndQuery::try_from(format!("{base}{path}")),
+        Some(query) => PathAndQuery::try_from(format!("{base}{path}?{query}")),
+    };
+    let target = target.map_err(|_| Refusal::new(Code::BadRequest).detail("a bad target"))?;
+    Ok(Uri::from(target))
+}

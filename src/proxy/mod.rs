@@ -1,0 +1,155 @@
+//! The request path, on one screen.
+//!
+//! Each stage returns what the next one demands, so their order is proved by the
+//! compiler: [`target`] says what kind of work it is, [`identify`] who asks,
+//! [`admit`] reserves, [`validate`] looks at the request, [`forward`] sends it,
+//! [`respond`] is the only exit. A [`Refusal`] goes straight there.
+//!
+//! ```text
+//! Request ─ target ─ identify ─ admit ─ validate ─ forward ─┐
+//!              │         │        │         │         │     │ Reply
+//!              └─────────┴────────┴─ Refusal ┴────────┤     │
+//!                                                   respond ┴─ Response
+//! ```
+//!
+//! # Failure
+//! Every problem is an answer. A panic in one request is counted and costs that
+//! request alone.
+
+mod admit;
+mod download;
+mod exchange;
+mod forward;
+mod headers;
+pub mod identify;
+mod json;
+mod limits;
+mod refusal;
+mod respond;
+mod settle;
+mod target;
+mod trace;
+mod upload;
+mod validate;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+
+pub use download::Download;
+use exchange::Exchange;
+use forward::Reply;
+pub use refusal::{CODES, Code, Refusal};
+use settle::Permit;
+pub use upload::Upload;
+
+use crate::{
+    clock::Clock,
+    health::HealthState,
+    ledger::Ledger,
+    policy::{
+        cors::Cors,
+        handle::PolicyHandle,
+        identity::Caller,
+        snapshot::{Mode, Policy},
+    },
+    server::{Handler, Peer},
+    telemetry::Telemetry,
+    units::NanoUsd,
+    upstream::Pool,
+};
+
+/// What all workers share.
+pub struct Shared {
+    /// The policy in force.
+    pub policy: Arc<PolicyHandle>,
+    /// What callers may still use.
+    pub ledger: Arc<Ledger>,
+    /// Metrics and log.
+    pub telemetry: Telemetry,
+    /// Time.
+    pub clock: Clock,
+    /// What the health document says.
+    pub health: Arc<HealthState>,
+    /// Owns what outlives an exchange.
+    pub tasks: TaskTracker,
+}
+
+/// The request path of one worker.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    pool: Arc<Pool<Upload>>,
+}
+
+impl Proxy {
+    /// A path that forwards over `pool`.
+    pub fn new(shared: Arc<Shared>, pool: Arc<Pool<Upload>>) -> Arc<Self> {
+        Arc::new(Self { shared, pool })
+    }
+
+    async fn pass(
+        &self,
+        exchange: &mut Exchange,
+        mut request: Request<Incoming>,
+    ) -> Result<(Permit, Reply), Box<Refusal>> {
+        target::resolve(exchange, &request)?;
+        let caller = identify::caller(exchange, request.headers_mut());
+        let mut permit = self.permit(exchange, caller).await?;
+        let checked = validate::request(exchange, request).await?;
+        let reply = forward::send(exchange, &mut permit, checked, &self.pool).await?;
+        Ok((permit, reply))
+    }
+
+    /// Admits the caller, as far as the policy's mode enforces it.
+    async fn permit(
+        &self,
+        exchange: &mut Exchange,
+        caller: Result<Caller, Box<Refusal>>,
+    ) -> Result<Permit, Box<Refusal>> {
+        let uncounted = || Permit::new(Arc::clone(&self.shared), None, NanoUsd(0));
+        match (exchange.policy.mode, caller) {
+            (Mode::Off, _) => Ok(uncounted()),
+            (_, Ok(caller)) => admit::reserve(exchange, &caller).await,
+            (Mode::Enforce, Err(refusal)) => Err(refusal),
+            (Mode::Shadow, Err(refusal)) => {
+                exchange.facts.shadowed = Some(refusal.code);
+                Ok(uncounted())
+            }
+        }
+    }
+
+    async fn serve(&self, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Download> {
+        let mut exchange = Exchange::begin(&self.shared, peer, &request);
+        if Cors::is_preflight(request.method(), request.headers()) {
+            return respond::preflight(exchange, request.headers());
+        }
+        if is_health(&exchange.policy, &request) {
+            let (status, body) = self.shared.health.document(self.shared.clock.now());
+            let json = HeaderValue::from_static("application/json");
+            return respond::local(exchange, status, json, body);
+        }
+        match self.pass(&mut exchange, request).await {
+            Ok((permit, reply)) => respond::reply(exchange, permit, reply).await,
+            Err(refusal) => respond::refuse(exchange, refusal),
+        }
+    }
+}
+
+fn is_health<B>(policy: &Policy, request: &Request<B>) -> bool {
+    request.uri().path() == policy.health.path
+        && (request.method() == Method::GET || request.method() == Method::HEAD)
+}
+
+impl Handler for Proxy {
+    type Body = Download;
+
+    async fn handle(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+    ) -> Response<Download> {
+        self.serve(peer, request).await
+    }
+}

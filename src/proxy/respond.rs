@@ -1,0 +1,353 @@
+//! The only exit: `Reply` → `Response`, and every answer that Weir makes itself.
+//!
+//! Whatever leaves, leaves here, so that each answer has CORS, security, request
+//! id and limit headers by construction.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::{
+    download::Download,
+    exchange::{Exchange, REQUEST_ID},
+    forward::Reply,
+    headers, limits,
+    refusal::{Code, Refusal},
+    settle::Permit,
+};
+use crate::{
+    policy::{cors::Cors, snapshot::Policy},
+    sanitize::{self, Hits},
+    telemetry::Protocol,
+};
+
+/// Bodies up to this length are cleaned whole, so that they keep a `Content-Length`.
+const WHOLE: u64 = 64 << 10;
+/// What is kept of a replaced error body, for the log.
+const ERROR_BODY: usize = 8 << 10;
+/// How long the upstream has to finish a body that only the log wants.
+const ERROR_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Headers of an upstream's 5xx that survive: official SDKs read the first three.
+const KEPT_OF_ERRORS: [HeaderName; 6] = [
+    header::RETRY_AFTER,
+    HeaderName::from_static("retry-after-ms"),
+    HeaderName::from_static("x-should-retry"),
+    header::DATE,
+    header::ALLOW,
+    header::WWW_AUTHENTICATE,
+];
+
+/// Sends the upstream's answer on, cleaned.
+pub async fn reply(
+    mut exchange: Box<Exchange>,
+    permit: Permit,
+    reply: Reply,
+) -> Response<Download> {
+    let policy = Arc::clone(&exchange.policy);
+    if reply.head.status.is_server_error() && policy.cleaning.replace_errors {
+        return internal_error(exchange, permit, reply);
+    }
+    let Reply { mut head, body, lease, progress } = reply;
+    let status = head.status;
+    let mut fields = std::mem::take(&mut head.headers);
+    clean_head(&mut exchange, &mut fields);
+    let cleaner = match cleaner(&policy, &fields) {
+        Ok(cleaner) => cleaner,
+        Err(refusal) => {
+            permit.settle(&mut exchange);
+            return refuse(exchange, refusal);
+        }
+    };
+    if body.is_end_stream() {
+        lease.finish();
+        permit.settle(&mut exchange);
+        return finish(exchange, status, fields, |exchange| {
+            Download::whole(Bytes::new(), exchange)
+        });
+    }
+    if cleaner.is_some() && is_small(&body) {
+        let whole = read_whole(body, &policy).await;
+        permit.settle(&mut exchange);
+        let Some(whole) = whole else {
+            let detail = "the upstream's answer broke off";
+            return refuse(exchange, Refusal::new(Code::UpstreamInvalid).detail(detail));
+        };
+        lease.finish();
+        let whole = redact_whole(&mut exchange, whole);
+        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
+        return finish(exchange, status, fields, |exchange| Download::whole(whole, exchange));
+    }
+    if cleaner.is_some() {
+        // What is replaced changes the length, and nobody knows yet by how much.
+        fields.remove(header::CONTENT_LENGTH);
+    }
+    let reply = Reply { head, body, lease, progress };
+    finish(exchange, status, fields, |exchange| Download::stream(exchange, permit, reply, cleaner))
+}
+
+/// Answers with a refusal.
+pub fn refuse(mut exchange: Box<Exchange>, refusal: Box<Refusal>) -> Response<Download> {
+    exchange.facts.refused = Some(refusal.code);
+    if let Some(detail) = &refusal.detail {
+        exchange.facts.detail = Some(detail.clone());
+    }
+    let mut fields = HeaderMap::with_capacity(24);
+    if let Some(seconds) = refusal.retry_after_seconds() {
+        fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    error(exchange, &refusal, fields)
+}
+
+/// Answers with something that Weir itself serves.
+pub fn local(
+    exchange: Box<Exchange>,
+    status: StatusCode,
+    media: HeaderValue,
+    body: Bytes,
+) -> Response<Download> {
+    let mut fields = HeaderMap::with_capacity(16);
+    fields.insert(header::CONTENT_TYPE, media);
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    finish(exchange, status, fields, |exchange| Download::whole(body, exchange))
+}
+
+/// Answers a preflight: the policy's permissions, or a refusal for a foreign origin.
+pub fn preflight(exchange: Box<Exchange>, request: &HeaderMap) -> Response<Download> {
+    if exchange.origin == crate::policy::cors::Verdict::Foreign {
+        return refuse(exchange, Refusal::new(Code::OriginNotAllowed));
+    }
+    let policy = Arc::clone(&exchange.policy);
+    let mut answer = finish(exchange, StatusCode::NO_CONTENT, HeaderMap::new(), |exchange| {
+        Download::whole(Bytes::new(), exchange)
+    });
+    Cors::permit(&policy.cors, request, answer.headers_mut());
+    answer
+}
+
+/// A body in our shape.
+fn error(exchange: Box<Exchange>, refusal: &Refusal, mut fields: HeaderMap) -> Response<Download> {
+    let body = Bytes::from(refusal.body(exchange.dialect(), exchange.id_text()));
+    fields.insert(header::CONTENT_TYPE, JSON);
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    finish(exchange, refusal.status(), fields, |exchange| Download::whole(body, exchange))
+}
+
+/// An upstream's 5xx: its status is kept, its body goes to the log.
+fn internal_error(mut exchange: Box<Exchange>, permit: Permit, reply: Reply) -> Response<Download> {
+    permit.settle(&mut exchange);
+    let Reply { head, body, lease, .. } = reply;
+    let mut fields = HeaderMap::with_capacity(24);
+    for name in KEPT_OF_ERRORS {
+        for value in head.headers.get_all(&name) {
+            fields.append(&name, value.clone());
+        }
+    }
+    let mut refusal = Refusal::new(Code::InternalError);
+    refusal.status = Some(head.status);
+    exchange.facts.refused = Some(refusal.code);
+    let (policy, id) = (Arc::clone(&exchange.policy), exchange.id.clone());
+    let status = head.status.as_u16();
+    exchange.shared.tasks.spawn(async move {
+        let text = read_for_log(body, &policy).await;
+        lease.finish();
+        let request_id = id.to_str().unwrap_or_default();
+        tracing::warn!(request_id, status, body = %text, "the upstream failed");
+    });
+    error(exchange, &refusal, fields)
+}
+
+/// The beginning of a body, redacted; bounded in size and time.
+async fn read_for_log(mut body: Incoming, policy: &Policy) -> String {
+    let mut kept = BytesMut::new();
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let room = ERROR_BODY - kept.len();
+            if let Some(data) = frame.data_ref() {
+                kept.extend_from_slice(&data[..data.len().min(room)]);
+            }
+        }
+    };
+    // What came in time is worth logging, whole or not.
+    drop(tokio::time::timeout(ERROR_WAIT, read).await);
+    let clean = match &policy.cleaning.redactor {
+        Some(redactor) => redactor.redact(&kept, &mut Hits::new()),
+        None => Cow::Borrowed(&kept[..]),
+    };
+    String::from_utf8_lossy(&clean).into_owned()
+}
+
+/// Puts on what every answer carries, and closes the head.
+fn finish(
+    mut exchange: Box<Exchange>,
+    status: StatusCode,
+    mut fields: HeaderMap,
+    body: impl FnOnce(Box<Exchange>) -> Download,
+) -> Response<Download> {
+    exchange.facts.status = Some(status.as_u16());
+    exchange.note_overhead();
+    let policy = Arc::clone(&exchange.policy);
+    for (name, value) in &policy.cleaning.add {
+        fields.insert(name, value.clone());
+    }
+    fields.insert(REQUEST_ID, exchange.id.clone());
+    limits::show(&exchange, &mut fields);
+    policy.cors.apply(exchange.origin, &mut fields);
+    if exchange.owes_body() && exchange.peer.protocol == Protocol::Http1 {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        exchange.peer.linger();
+    }
+    let mut response = Response::new(body(exchange));
+    *response.status_mut() = status;
+    *response.version_mut() = Version::HTTP_11;
+    *response.headers_mut() = fields;
+    response
+}
+
+/// Takes off what must not leave, and redacts what stays.
+fn clean_head(exchange: &mut Exchange, fields: &mut HeaderMap) {
+    headers::clean_response(fields);
+    let policy = Arc::clone(&exchange.policy);
+    for name in &policy.cleaning.remove {
+        fields.remove(name);
+    }
+    localise(&policy, fields);
+    redact_fields(exchange, fields);
+}
+
+/// Cleans the fields that may follow a body.
+pub fn clean_trailers(exchange: &Exchange, fields: &mut HeaderMap) {
+    headers::clean_response(fields);
+    for name in [header::CONTENT_LENGTH, header::HOST, header::SET_COOKIE] {
+        fields.remove(name);
+    }
+    for name in &exchange.policy.cleaning.remove {
+        fields.remove(name);
+    }
+    if let Some(redactor) = &exchange.policy.cleaning.redactor {
+        let mut hits = Hits::new();
+        redact_values(redactor, fields, &mut hits);
+        count(&exchange.policy, &hits);
+    }
+}
+
+fn redact_fields(exchange: &mut Exchange, fields: &mut HeaderMap) {
+    let Some(redactor) = &exchange.policy.cleaning.redactor else { return };
+    let mut hits = Hits::new();
+    redact_values(redactor, fields, &mut hits);
+    exchange.facts.redactions += count(&exchange.policy, &hits);
+}
+
+fn redact_values(redactor: &sanitize::Redactor, fields: &mut HeaderMap, hits: &mut Hits) {
+    for (name, value) in fields.iter_mut() {
+        // A cookie is meant to be a credential; the others have no room for a secret.
+        if matches!(
+            *name,
+            header::SET_COOKIE
+                | header::CONTENT_TYPE
+                | header::CONTENT_LENGTH
+                | header::DATE
+                | header::ETAG
+                | header::LAST_MODIFIED
+                | header::CACHE_CONTROL
+        ) {
+            continue;
+        }
+        if let Cow::Owned(clean) = redactor.redact(value.as_bytes(), hits) {
+            *value =
+                HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("[redacted]"));
+        }
+    }
+}
+
+/// A redirect to the upstream's own address becomes one to the same path here.
+fn localise(policy: &Policy, fields: &mut HeaderMap) {
+    let Some(location) = fields.get(header::LOCATION).and_then(|value| value.to_str().ok()) else {
+        return;
+    };
+    let path = location
+        .strip_prefix("http://")
+        .and_then(|rest| rest.strip_prefix(policy.upstream.authority.as_str()))
+        .filter(|rest| rest.starts_with('/'));
+    if let Some(Ok(path)) = path.map(HeaderValue::from_str) {
+        fields.insert(header::LOCATION, path);
+    }
+}
+
+/// What the body must pass. What cannot be read cannot be cleaned, and is not passed on.
+fn cleaner(policy: &Policy, fields: &HeaderMap) -> Result<Option<sanitize::Stream>, Box<Refusal>> {
+    let Some(redactor) = policy.cleaning.redactor.as_ref().filter(|_| is_text(fields)) else {
+        return Ok(None);
+    };
+    let encoded = fields
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if encoded {
+        let detail = "the upstream encoded a body that must be read";
+        return Err(Refusal::new(Code::UpstreamInvalid).detail(detail));
+    }
+    Ok(Some(sanitize::Stream::new(Arc::clone(redactor))))
+}
+
+/// Whether a body is text as far as its type says; without a type it may be.
+fn is_text(fields: &HeaderMap) -> bool {
+    let Some(media) = fields.get(header::CONTENT_TYPE) else { return true };
+    let media = media.as_bytes();
+    let end = media.iter().position(|byte| *byte == b';').unwrap_or(media.len());
+    let media = media[..end].trim_ascii();
+    let begins =
+        |text: &[u8]| media.get(..text.len()).is_some_and(|head| head.eq_ignore_ascii_case(text));
+    let contains =
+        |text: &[u8]| media.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text));
+    begins(b"text/")
+        || begins(b"multipart/")
+        || [&b"json"[..], b"xml", b"javascript", b"yaml", b"x-www-form-urlencoded", b"graphql"]
+            .iter()
+            .any(|kind| contains(kind))
+}
+
+fn is_small(body: &Incoming) -> bool {
+    let size = body.size_hint();
+    size.exact().is_some_and(|exact| exact <= WHOLE)
+}
+
+/// A short body; `None` if it broke off or fell silent.
+async fn read_whole(mut body: Incoming, policy: &Policy) -> Option<Bytes> {
+    let mut whole = BytesMut::new();
+    loop {
+        let frame = tokio::time::timeout(policy.upstream.idle_timeout, body.frame()).await.ok()?;
+        let Some(frame) = frame else { return Some(whole.freeze()) };
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        if whole.is_empty() && body.is_end_stream() {
+            return Some(data);
+        }
+        whole.extend_from_slice(&data);
+    }
+}
+
+fn redact_whole(exchange: &mut Exchange, whole: Bytes) -> Bytes {
+    let Some(redactor) = &exchange.policy.cleaning.redactor else { return whole };
+    let mut hits = Hits::new();
+    let clean = match redactor.redact(&whole, &mut hits) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(clean) => Some(Bytes::from(clean)),
+    };
+    exchange.facts.redactions += count(&exchange.policy, &hits);
+    clean.unwrap_or(whole)
+}
+
+/// Adds `hits` to the metrics; returns their sum.
+pub fn count(policy: &Policy, hits: &Hits) -> u64 {
+    for (rule, times) in hits.iter() {
+        if let Some(counter) = policy.cleaning.redactions.get(rule) {
+            counter.add(times);
+        }
+    }
+    hits.total()
+}

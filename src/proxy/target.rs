@@ -1,0 +1,95 @@
+//! First things first: is the head sound, and what kind of work is it?
+
+use http::{HeaderMap, Request, Uri, Version, header, uri::Authority};
+
+use super::{
+    exchange::Exchange,
+    refusal::{Code, Refusal},
+};
+use crate::policy::{path, snapshot::HeadRules};
+
+/// What HPACK and RFC 9113 (6.5.2) count beside a field's octets; used for both
+/// protocols so that one limit means one thing.
+const FIELD_OVERHEAD: usize = 32;
+
+/// Checks the head, canonicalises the path and matches the operation.
+///
+/// # Errors
+/// Malformed or oversize heads, and paths that no operation claims.
+pub fn resolve<B>(exchange: &mut Exchange, request: &Request<B>) -> Result<(), Box<Refusal>> {
+    // For the record, should the path itself be refused.
+    request.uri().path().clone_into(&mut exchange.path);
+    check_size(exchange.policy.head, request)?;
+    check_host(request)?;
+    if request.method() == http::Method::CONNECT {
+        return Err(Refusal::new(Code::BadRequest).detail("CONNECT is not served"));
+    }
+    let bad = |error: path::PathError| Refusal::new(Code::BadRequest).detail(error.to_string());
+    let path = path::canonical(request.uri().path()).map_err(bad)?;
+    exchange.path = path.into_owned();
+    let found = exchange.policy.router.find(request.method(), &exchange.path);
+    let found = found.ok_or_else(|| Refusal::new(Code::NotFound))?;
+    exchange.operation = Some(crate::policy::snapshot::OperationId(found.operation));
+    check_parameters(exchange)
+}
+
+fn check_size<B>(rules: HeadRules, request: &Request<B>) -> Result<(), Box<Refusal>> {
+    let fields = request.headers();
+    let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        name.as_str().len() + value.len() + FIELD_OVERHEAD
+    };
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let total = target + fields.iter().map(field).sum::<usize>();
+    if fields.len() > rules.max_fields || total > rules.max_bytes {
+        return Err(Refusal::new(Code::HeadersTooLarge));
+    }
+    Ok(())
+}
+
+/// Exactly one host, made of the characters of RFC 3986; an absolute target wins (RFC 9112, 3.2.2).
+fn check_host<B>(request: &Request<B>) -> Result<(), Box<Refusal>> {
+    let bad = |why: &'static str| Refusal::new(Code::BadRequest).detail(why);
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(bad("two Host headers"));
+    }
+    if let Some(host) = host {
+        let host = host.to_str().map_err(|_| bad("the Host header is not text"))?;
+        let sound = host.parse::<Authority>().is_ok_and(|parsed| !parsed.as_str().contains('@'));
+        if !sound {
+            return Err(bad("the Host header is no host"));
+        }
+    } else if request.uri().authority().is_none() && request.version() == Version::HTTP_11 {
+        return Err(bad("no Host header"));
+    }
+    Ok(())
+}
+
+/// The host that the caller asked for.
+pub fn host(uri: &Uri, headers: &HeaderMap) -> Option<http::HeaderValue> {
+    let absolute = uri.authority().and_then(|host| http::HeaderValue::from_str(host.as_str()).ok());
+    absolute.or_else(|| headers.get(header::HOST).cloned())
+}
+
+/// Parameters of the route must match the operation's rules as a whole.
+fn check_parameters(exchange: &Exchange) -> Result<(), Box<Refusal>> {
+    let Some(operation) = exchange.operation else { return Ok(()) };
+    let rules = &exchange.policy.operation(operation).rules;
+    if rules.parameters.is_empty() {
+        return Ok(());
+    }
+    let found = exchange.policy.router.find(&exchange.method, &exchange.path);
+    let Some(found) = found else { return Ok(()) };
+    for (name, wanted) in &rules.parameters {
+        if !found.route.pattern.parameters().any(|parameter| parameter == name) {
+            continue;
+        }
+        let value = found.route.pattern.capture(&exchange.path, name);
+        if !value.is_some_and(|value| wanted.is_match(value.as_bytes())) {
+            let message = format!("The path parameter `{name}` is not as it should be.");
+            return Err(Refusal::new(Code::BadRequest).message(message));
+        }
+    }
+    Ok(())
+}

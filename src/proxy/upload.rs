@@ -1,0 +1,191 @@
+//! The caller's body on its way to the upstream: pulled, counted, bounded.
+//!
+//! # Failure
+//! A body that grows past its limit, stalls past its deadline or breaks off ends
+//! with an [`UploadError`]; the upstream then sees a cut request, never a whole
+//! one. Whoever waits for the answer learns the reason from [`Progress`].
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep_until};
+
+/// Why a body could not be sent whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UploadError {
+    /// Larger than the operation allows.
+    #[error("the body is larger than the limit")]
+    TooLarge,
+    /// Not there in time.
+    #[error("the body did not arrive in time")]
+    TooSlow,
+    /// The caller left, or broke the framing.
+    #[error("the body broke off")]
+    Broken,
+}
+
+/// How far a body has come; shared with whoever waits for the answer.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bytes: AtomicU64,
+    /// Milliseconds after the start at which the last byte was handed on, plus one; 0 before.
+    finished: AtomicU64,
+    failed: AtomicU8,
+}
+
+impl Progress {
+    /// Bytes handed on so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// How long after `started` the last byte was handed on; `None` while some are missing.
+    pub fn finished_ms(&self) -> Option<u64> {
+        self.finished.load(Relaxed).checked_sub(1)
+    }
+
+    /// Why the body failed, if it did.
+    pub fn failure(&self) -> Option<UploadError> {
+        match self.failed.load(Relaxed) {
+            1 => Some(UploadError::TooLarge),
+            2 => Some(UploadError::TooSlow),
+            3 => Some(UploadError::Broken),
+            _ => None,
+        }
+    }
+
+    fn fail(&self, error: UploadError) -> UploadError {
+        let code = match error {
+            UploadError::TooLarge => 1,
+            UploadError::TooSlow => 2,
+            UploadError::Broken => 3,
+        };
+        self.failed.store(code, Relaxed);
+        error
+    }
+}
+
+/// The body of a request on its way to the upstream.
+pub struct Upload(Source);
+
+enum Source {
+    Empty,
+    /// Read before, because a rule needed the whole.
+    Whole(Option<Bytes>),
+    Stream(Box<Stream>),
+}
+
+struct Stream {
+    body: Incoming,
+    left: u64,
+    started: Instant,
+    deadline: Pin<Box<Sleep>>,
+    progress: Arc<Progress>,
+}
+
+impl Upload {
+    /// No body.
+    pub const fn empty() -> Self {
+        Self(Source::Empty)
+    }
+
+    /// A body that was read before.
+    pub const fn whole(bytes: Bytes) -> Self {
+        Self(Source::Whole(Some(bytes)))
+    }
+
+    /// A body that is passed on as it comes: at most `max` bytes, all before `deadline`.
+    pub fn stream(
+        body: Incoming,
+        max: u64,
+        started: Instant,
+        deadline: Instant,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let deadline = Box::pin(sleep_until(deadline.into()));
+        Self(Source::Stream(Box::new(Stream { body, left: max, started, deadline, progress })))
+    }
+}
+
+impl Stream {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                ready!(self.deadline.as_mut().poll(cx));
+                return Poll::Ready(Some(Err(self.progress.fail(UploadError::TooSlow))));
+            }
+        };
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => Some(self.count(frame)),
+            Some(Err(_)) => Some(Err(self.progress.fail(UploadError::Broken))),
+            None => {
+                self.finish();
+                None
+            }
+        })
+    }
+
+    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
+        let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.left =
+            self.left.checked_sub(size).ok_or_else(|| self.progress.fail(UploadError::TooLarge))?;
+        self.progress.bytes.fetch_add(size, Relaxed);
+        if self.body.is_end_stream() {
+            self.finish();
+        }
+        Ok(frame)
+    }
+
+    fn finish(&self) {
+        let after = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.progress.finished.store(after.saturating_add(1), Relaxed);
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        match &mut self.0 {
+            Source::Empty => Poll::Ready(None),
+            Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Stream(stream) => stream.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Source::Empty => true,
+            Source::Whole(bytes) => bytes.is_none(),
+            Source::Stream(stream) => stream.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Source::Stream(stream) => stream.body.size_hint(),
+        }
+    }
+}

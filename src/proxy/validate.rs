@@ -1,0 +1,125 @@
+//! Is the request what this kind of work wants: `Request` → [`Checked`].
+//!
+//! Bodies are passed on as they come; only when a rule needs the whole is one
+//! read first, and then it is bounded by the operation's own limit.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, header, request::Parts};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::{
+    exchange::Exchange,
+    json::{self, JsonError},
+    refusal::{Code, Refusal},
+    upload::{Progress, Upload, UploadError},
+};
+use crate::policy::snapshot::RequestRules;
+
+/// A request that meets the rules as far as they can be known before it is sent.
+pub struct Checked {
+    /// Method, target and headers as the caller sent them, without its credential.
+    pub head: Parts,
+    /// The body.
+    pub body: Upload,
+    /// How far the body has come.
+    pub progress: Arc<Progress>,
+}
+
+/// Checks size, media type and, where a rule needs it, the body.
+///
+/// # Errors
+/// 400, 408, 413 or 415.
+pub async fn request(
+    exchange: &mut Exchange,
+    request: Request<Incoming>,
+) -> Result<Checked, Box<Refusal>> {
+    let policy = Arc::clone(&exchange.policy);
+    let (head, body) = request.into_parts();
+    let progress = Arc::new(Progress::default());
+    if body.is_end_stream() {
+        return Ok(Checked { head, body: Upload::empty(), progress });
+    }
+    let Some(operation) = exchange.operation else {
+        return Err(Refusal::new(Code::NotFound));
+    };
+    let rules = &policy.operation(operation).rules;
+    if body.size_hint().lower() > rules.max_body {
+        return Err(Refusal::new(Code::PayloadTooLarge));
+    }
+    let media = media_type(&head.headers);
+    if !rules.content_types.is_empty() && !rules.content_types.contains(&media) {
+        return Err(Refusal::new(Code::UnsupportedMediaType));
+    }
+    let deadline = exchange.started + policy.body_timeout;
+    if let Some(max_depth) = rules.max_depth.filter(|_| is_json(&media)) {
+        let whole = read_whole(exchange, body, rules, deadline).await?;
+        json::check(&whole, max_depth).map_err(invalid)?;
+        return Ok(Checked { head, body: Upload::whole(whole), progress });
+    }
+    let shared = Arc::clone(&progress);
+    exchange.facts.upload = Some(Arc::clone(&progress));
+    let body = Upload::stream(body, rules.max_body, exchange.started, deadline, shared);
+    Ok(Checked { head, body, progress })
+}
+
+async fn read_whole(
+    exchange: &mut Exchange,
+    mut body: Incoming,
+    rules: &RequestRules,
+    deadline: Instant,
+) -> Result<Bytes, Box<Refusal>> {
+    let began = Instant::now();
+    let mut whole = BytesMut::new();
+    let read = async {
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| UploadError::Broken)?;
+            let Ok(data) = frame.into_data() else { continue };
+            if (whole.len() + data.len()) as u64 > rules.max_body {
+                return Err(UploadError::TooLarge);
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(())
+    };
+    let read = tokio::time::timeout_at(deadline.into(), read).await;
+    exchange.facts.body_wait = began.elapsed();
+    exchange.facts.request_bytes = whole.len() as u64;
+    read.unwrap_or(Err(UploadError::TooSlow)).map_err(refusal)?;
+    exchange.facts.body_read = true;
+    Ok(whole.freeze())
+}
+
+/// What a body that could not be read whole means for the caller.
+pub fn refusal(error: UploadError) -> Box<Refusal> {
+    match error {
+        UploadError::TooLarge => Refusal::new(Code::PayloadTooLarge),
+        UploadError::TooSlow => Refusal::new(Code::RequestTimeout),
+        UploadError::Broken => Refusal::new(Code::BadRequest).detail("the body broke off"),
+    }
+}
+
+fn invalid(error: JsonError) -> Box<Refusal> {
+    let message = match error {
+        JsonError::TooDeep(levels) => format!("The body is nested deeper than {levels} levels."),
+        JsonError::Malformed { line, column } => {
+            format!("The body is not JSON: see line {line}, column {column}.")
+        }
+    };
+    Refusal::new(Code::InvalidBody).message(message)
+}
+
+/// The media type in lower case, without parameters; empty when there is none or there are two.
+fn media_type(headers: &HeaderMap) -> String {
+    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (all.next(), all.next()) else { return String::new() };
+    let text = value.to_str().unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn is_json(media: &str) -> bool {
+    media == "application/json" || media.ends_with("+json")
+}

@@ -1,0 +1,253 @@
+//! Notices that the policy's files changed, and puts the change in force.
+//!
+//! Watches the directories, not the files: editors rename, and a mounted
+//! ConfigMap swaps a symlink. Beside the watch, which is silent on many mounts,
+//! every named file is looked at each [`POLL`]. A change is acted on after
+//! [`QUIET`] without another, at most [`PATIENCE`] after the first. What decides
+//! is the content: equal bytes change nothing.
+//!
+//! # Failure
+//! A policy with errors leaves the running one in force; the problem is logged
+//! once, with its place, and counted. A certificate that cannot be used leaves
+//! the old pair in force.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+use crate::{
+    policy::{
+        compile::Settings,
+        diagnostic::Severity,
+        handle::PolicyHandle,
+        load::{Loaded, Loader},
+    },
+    server::Certificates,
+    telemetry::Metrics,
+};
+
+/// How often the files are looked at beside the watch.
+const POLL: Duration = Duration::from_millis(500);
+/// A change is acted on after this much silence …
+const QUIET: Duration = Duration::from_millis(50);
+/// … or this long after it began, whatever comes.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Keeps the policy and the certificate of a running process as their files say.
+pub struct Reloader {
+    loader: Loader,
+    settings: Settings,
+    handle: Arc<PolicyHandle>,
+    certificates: Arc<Certificates>,
+    metrics: Arc<Metrics>,
+    /// Digest of what is in force.
+    running: [u8; 32],
+    /// Digest of what was rejected last, if the newest files are not in force.
+    rejected: Option<[u8; 32]>,
+    /// The last problem of the certificate that was logged.
+    certificate_problem: Option<String>,
+    files: Vec<PathBuf>,
+}
+
+impl Reloader {
+    /// Follows the files of `loaded`, which is in force.
+    pub fn new(
+        loader: Loader,
+        loaded: (&[PathBuf], [u8; 32]),
+        settings: Settings,
+        handle: Arc<PolicyHandle>,
+        certificates: Arc<Certificates>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (files, running) = loaded;
+        Self {
+            loader,
+            settings,
+            handle,
+            certificates,
+            metrics,
+            running,
+            rejected: None,
+            certificate_problem: None,
+            files: files.to_vec(),
+        }
+    }
+
+    /// Follows the files for ever; `hangup` asks for a look at once.
+    pub async fn watch(mut self, mut hangup: mpsc::Receiver<()>) {
+        let (sender, mut events) = mpsc::channel::<()>(1);
+        let mut watch = Watch::new(sender);
+        watch.follow(&self.directories());
+        let mut seen = self.fingerprint();
+        loop {
+            let forced = tokio::select! {
+                event = events.recv() => { settle(&mut events).await; event.is_none() }
+                asked = hangup.recv() => asked.is_some(),
+                () = tokio::time::sleep(POLL) => false,
+            };
+            let now = self.fingerprint();
+            if !forced && now == seen {
+                continue;
+            }
+            // A file that is still being written changes again: look until it rests.
+            seen = self.rest(now).await;
+            self.look();
+            watch.follow(&self.directories());
+        }
+    }
+
+    /// Waits until the files do not change for [`QUIET`], at most [`PATIENCE`].
+    async fn rest(&self, mut seen: Fingerprint) -> Fingerprint {
+        let until = Instant::now() + PATIENCE - QUIET;
+        while Instant::now() < until {
+            tokio::time::sleep(QUIET).await;
+            let now = self.fingerprint();
+            if now == seen {
+                break;
+            }
+            seen = now;
+        }
+        seen
+    }
+
+    /// Reads all files and puts what changed in force.
+    pub fn look(&mut self) {
+        self.look_at_certificate();
+        let loaded = self.loader.load(&self.metrics);
+        self.files.clone_from(&loaded.files);
+        if loaded.digest == self.running && loaded.compiled.is_some() {
+            if self.rejected.take().is_some() {
+                self.handle.clear();
+                self.metrics.reloads_applied.add(1);
+                tracing::info!("the policy file is again the one in force");
+            }
+            return;
+        }
+        if self.rejected != Some(loaded.digest) {
+            self.take(loaded);
+        }
+    }
+
+    fn take(&mut self, loaded: Loaded) {
+        let Loaded { compiled, report, digest, .. } = loaded;
+        let Some(compiled) = compiled else {
+            let mut lines = Vec::new();
+            for problem in report.diagnostics() {
+                if problem.severity == Severity::Error {
+                    lines.push(report.one_line(problem));
+                }
+            }
+            self.rejected = Some(digest);
+            self.metrics.reloads_rejected.add(1);
+            let problems = lines.join("\n");
+            tracing::error!(problems, "the new policy is rejected, the old one stays in force");
+            self.handle.reject(problems);
+            return;
+        };
+        let waiting = self.settings.differences(&compiled.settings);
+        if !waiting.is_empty() {
+            tracing::warn!(tables = ?waiting, "these tables take effect at the next start");
+        }
+        self.metrics.policy_sha256.store(Arc::new(compiled.policy.sha256.clone()));
+        let policy = self.handle.apply(compiled.policy);
+        (self.running, self.rejected) = (digest, None);
+        self.metrics.reloads_applied.add(1);
+        let (generation, sha256) = (policy.generation, &policy.sha256);
+        tracing::info!(generation, %sha256, "a new policy is in force");
+    }
+
+    fn look_at_certificate(&mut self) {
+        let (chain, key) = (&self.settings.certificate, &self.settings.key);
+        match self.certificates.reload(chain, key) {
+            Ok(changed) => {
+                self.certificate_problem = None;
+                if changed {
+                    tracing::info!("a new certificate is in force");
+                }
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                if self.certificate_problem.as_ref() != Some(&problem) {
+                    tracing::error!(problem, "the certificate cannot be used, the old one stays");
+                }
+                self.certificate_problem = Some(problem);
+            }
+        }
+    }
+
+    fn watched(&self) -> impl Iterator<Item = &Path> {
+        let own = [&self.settings.certificate, &self.settings.key];
+        self.files.iter().chain(own).map(PathBuf::as_path)
+    }
+
+    fn directories(&self) -> BTreeSet<PathBuf> {
+        let parent = |path: &Path| {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            parent.unwrap_or(Path::new(".")).to_owned()
+        };
+        self.watched().map(parent).collect()
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(self.watched().map(fingerprint).collect())
+    }
+}
+
+/// What the file system says of each file without reading it.
+#[derive(Debug, PartialEq, Eq)]
+struct Fingerprint(Vec<Option<(SystemTime, u64, PathBuf)>>);
+
+fn fingerprint(path: &Path) -> Option<(SystemTime, u64, PathBuf)> {
+    let meta = fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len(), fs::canonicalize(path).ok()?))
+}
+
+/// Swallows events until none came for [`QUIET`], at most [`PATIENCE`].
+async fn settle(events: &mut mpsc::Receiver<()>) {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    let quiet =
+        async { while let Ok(Some(())) = tokio::time::timeout(QUIET, events.recv()).await {} };
+    // Either way it is time to look.
+    drop(tokio::time::timeout_at(until, quiet).await);
+}
+
+/// The directories that are watched.
+struct Watch {
+    watcher: Option<RecommendedWatcher>,
+    followed: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    fn new(events: mpsc::Sender<()>) -> Self {
+        // A full channel already says that there is something to look at.
+        let notice = move |_: notify::Result<notify::Event>| drop(events.try_send(()));
+        let watcher = notify::recommended_watcher(notice);
+        if let Err(error) = &watcher {
+            tracing::warn!(%error, "files cannot be watched; they are looked at twice a second");
+        }
+        Self { watcher: watcher.ok(), followed: BTreeSet::new() }
+    }
+
+    fn follow(&mut self, directories: &BTreeSet<PathBuf>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for gone in self.followed.difference(directories) {
+            // It may be gone from the disk as well.
+            drop(watcher.unwatch(gone));
+        }
+        self.followed = directories
+            .iter()
+            .filter(|directory| {
+                self.followed.contains(*directory)
+                    || watcher.watch(directory, RecursiveMode::NonRecursive).is_ok()
+            })
+            .cloned()
+            .collect();
+    }
+}

@@ -345,7 +345,9 @@ impl Signals {
                 _ = self.interrupt.recv() => return,
                 () = asked.notified() => return,
                 // A full channel already says that there is something to look at.
-                _ = self.hangup.recv() => drop(hangup.try_send(())),
+                _ = self.hangup.recv() => {
+                    let _ = hangup.try_send(());
+                }
             }
         }
     }

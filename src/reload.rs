@@ -227,7 +227,9 @@ struct Watch {
 impl Watch {
     fn new(events: mpsc::Sender<()>) -> Self {
         // A full channel already says that there is something to look at.
-        let notice = move |_: notify::Result<notify::Event>| drop(events.try_send(()));
+        let notice = move |_: notify::Result<notify::Event>| {
+            let _ = events.try_send(());
+        };
         let watcher = notify::recommended_watcher(notice);
         if let Err(error) = &watcher {
             tracing::warn!(%error, "files cannot be watched; they are looked at twice a second");

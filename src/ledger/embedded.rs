@@ -32,7 +32,7 @@ pub struct Options {
     /// Subjects that may be counted at once. Default 1,000,000.
     pub max_subjects: usize,
     /// Length of a journal segment, in bytes, that calls for a checkpoint. Default 64 MiB:
-    /// some 700,000 reservations, which replay in about a second.
+    /// some 660,000 reservations of four limits, which replay in half a second.
     pub segment_bytes: u64,
     /// What a power cut may lose. Default 100 ms.
     pub sync_every: Duration,

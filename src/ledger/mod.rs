@@ -34,6 +34,8 @@ mod contract;
 mod durable;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod oracle;
 
 use std::io;
 use std::path::PathBuf;
@@ -49,7 +51,7 @@ pub use replay::Recovery;
 
 use crate::clock::Timestamp;
 
-/// How many subjects a store counts unless told otherwise: about 0.5 GiB at four limits each.
+/// How many subjects a store counts unless told otherwise: about 0.75 GiB at four limits each.
 pub const DEFAULT_MAX_SUBJECTS: usize = 1_000_000;
 
 /// Keeps the counts of all subjects.

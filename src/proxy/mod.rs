@@ -122,6 +122,8 @@ impl Proxy {
 
     async fn serve(&self, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Download> {
         let mut exchange = Exchange::begin(&self.shared, peer, &request);
+        // For the record, should nothing get as far as the canonical path.
+        request.uri().path().clone_into(&mut exchange.path);
         if Cors::is_preflight(request.method(), request.headers()) {
             return respond::preflight(exchange, request.headers());
         }

@@ -17,8 +17,6 @@ const FIELD_OVERHEAD: usize = 32;
 /// # Errors
 /// Malformed or oversize heads, and paths that no operation claims.
 pub fn resolve<B>(exchange: &mut Exchange, request: &Request<B>) -> Result<(), Box<Refusal>> {
-    // For the record, should the path itself be refused.
-    request.uri().path().clone_into(&mut exchange.path);
     check_size(exchange.policy.head, request)?;
     check_host(request)?;
     if request.method() == http::Method::CONNECT {

@@ -66,7 +66,7 @@ impl Histogram {
 
     /// Sum in seconds, count, and (upper bound in seconds, count) per bucket.
     pub(super) fn snapshot(&self) -> (f64, u64, Vec<(f64, u64)>) {
-        let uppers = self.bounds.iter().map(|ns| seconds(*ns)).chain([f64::MAX]);
+        let uppers = self.bounds.iter().map(|ns| seconds(*ns)).chain([f64::INFINITY]);
         let counts = self.counts.iter().map(|count| count.load(Relaxed));
         let buckets: Vec<_> = uppers.zip(counts).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();

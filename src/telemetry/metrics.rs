@@ -36,15 +36,17 @@ impl Protocol {
 }
 
 type Named<T> = Mutex<BTreeMap<Arc<str>, Arc<T>>>;
+type Cells = BTreeMap<(Arc<str>, Arc<str>), Arc<Cell>>;
+type Budgets = BTreeMap<(Arc<str>, &'static str), Arc<BudgetUse>>;
 
 /// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
     pub(super) codes: &'static [&'static str],
-    pub(super) cells: Mutex<BTreeMap<(Arc<str>, Arc<str>), Arc<Cell>>>,
+    pub(super) cells: Mutex<Cells>,
     pub(super) upstream_waits: Named<Histogram>,
     pub(super) redactions: Named<Counter>,
-    pub(super) budgets: Mutex<BTreeMap<(Arc<str>, &'static str), Arc<BudgetUse>>>,
+    pub(super) budgets: Mutex<Budgets>,
     /// What Weir itself added to a request.
     pub overhead: Histogram,
     /// Reloads after which the new policy was in force.

@@ -11,8 +11,10 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
+    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, mpsc},
+    task::JoinSet,
 };
 use tokio_util::task::TaskTracker;
 
@@ -120,15 +122,10 @@ async fn serve(
     let certificates = Arc::new(certificates.map_err(StartError::Tls)?);
     let directory = settings.store.directory.clone().ok_or(StartError::Redis)?;
     // Both ports are claimed before the store is touched: a second process fails harmlessly.
-    let public = server::bind(settings.address)?;
-    let operators = server::bind(settings.admin.address)?;
-    let addresses = Addresses {
-        public: public.local_addr().map_err(StartError::System)?,
-        admin: operators.local_addr().map_err(StartError::System)?,
-    };
+    let sockets = Sockets::claim(&settings)?;
+    let addresses = sockets.addresses().map_err(StartError::System)?;
     let store_options = Options { max_subjects: settings.store.max_subjects, ..Options::default() };
     let store = Embedded::open(&directory, store_options).map_err(StartError::Store)?;
-    let signals = Signals::new().map_err(StartError::System)?;
 
     telemetry.metrics.policy_sha256.store(Arc::new(policy.sha256.clone()));
     telemetry.metrics.store_kind.store(Arc::new("embedded".to_owned()));
@@ -143,9 +140,26 @@ async fn serve(
         Arc::clone(&certificates),
         Arc::clone(&telemetry.metrics),
     );
-    let app = App { settings, shared, handle, telemetry, drain: Drain::default() };
-    app.serve(options, certificates, public, operators, reloader, signals, || started(addresses))
-        .await
+    let app = App { settings, shared, handle, telemetry, certificates, drain: Drain::default() };
+    app.serve(options, sockets, reloader, || started(addresses)).await
+}
+
+/// The two listening sockets.
+struct Sockets {
+    public: TcpListener,
+    operators: TcpListener,
+}
+
+impl Sockets {
+    fn claim(settings: &Settings) -> Result<Self, BindError> {
+        let public = server::bind(settings.address)?;
+        Ok(Self { public, operators: server::bind(settings.admin.address)? })
+    }
+
+    fn addresses(&self) -> io::Result<Addresses> {
+        let public = self.public.local_addr()?;
+        Ok(Addresses { public, admin: self.operators.local_addr()? })
+    }
 }
 
 fn share(handle: &Arc<PolicyHandle>, ledger: Ledger, telemetry: &Telemetry) -> Arc<Shared> {
@@ -180,55 +194,42 @@ struct App {
     shared: Arc<Shared>,
     handle: Arc<PolicyHandle>,
     telemetry: Telemetry,
+    certificates: Arc<Certificates>,
     drain: Drain,
 }
 
 impl App {
-    // Flat: one block per part, in the order in which they begin and end.
-    #[allow(clippy::too_many_arguments)]
+    // Flat: one line per part, in the order in which they begin and end.
     async fn serve(
         self,
         options: &RunOptions,
-        certificates: Arc<Certificates>,
-        public: tokio::net::TcpListener,
-        operators: tokio::net::TcpListener,
+        sockets: Sockets,
         reloader: Reloader,
-        mut signals: Signals,
         started: impl FnOnce(),
     ) -> Result<(), StartError> {
+        let mut signals = Signals::new().map_err(StartError::System)?;
         let threads = options.threads.unwrap_or_else(cores);
         let workers = Workers::start(options.runtimes, threads).map_err(StartError::System)?;
         let workers = Arc::new(workers);
         let pools: Vec<_> =
             (0..workers.len()).map(|_| Pool::new(Arc::clone(&self.telemetry.metrics))).collect();
-        let listener = self.listener(&workers, &pools, certificates, public)?;
+        let listener = self.listener(&workers, &pools, sockets.public)?;
 
         let (ended, drain_asked) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (hangup, hangups) = mpsc::channel(1);
-        let mut background = tokio::task::JoinSet::new();
+        let mut background = JoinSet::new();
         background.spawn(reloader.watch(hangups));
         background.spawn(Arc::clone(&self.shared.health).watch());
         background.spawn(sweep(Arc::clone(&self.shared), pools));
-        let admin = self.admin(&drain_asked);
-        let admin = tokio::spawn(admin::serve(admin, operators, Arc::clone(&ended)));
+        let admin = admin::serve(self.admin(&drain_asked), sockets.operators, Arc::clone(&ended));
+        let admin = tokio::spawn(admin);
         let accepting = tokio::spawn(listener.serve());
         started();
 
         signals.wait_for_end(&hangup, &drain_asked).await;
-        tracing::info!("draining");
-        self.shared.health.drain();
-        let patience = self.settings.drain_timeout;
-        let nobody = Notify::new();
-        let cut = tokio::select! {
-            cut = self.drain.finish(patience) => cut,
-            () = signals.wait_for_end(&hangup, &nobody) => {
-                self.drain.hasten();
-                self.drain.finish(Duration::ZERO).await
-            }
-        };
+        let cut = self.drain(&mut signals, &hangup).await;
         drop(accepting.await);
         self.finish(background, workers).await;
-        ended.notify_waiters();
         ended.notify_one();
         // Operators' connections are theirs to close; they are not waited for long.
         drop(tokio::time::timeout(Duration::from_secs(1), admin).await);
@@ -236,19 +237,32 @@ impl App {
         Ok(())
     }
 
+    /// Lets every connection finish; a second signal hastens. Returns how many were cut.
+    async fn drain(&self, signals: &mut Signals, hangup: &mpsc::Sender<()>) -> usize {
+        tracing::info!("draining");
+        self.shared.health.drain();
+        let nobody = Notify::new();
+        tokio::select! {
+            cut = self.drain.finish(self.settings.drain_timeout) => cut,
+            () = signals.wait_for_end(hangup, &nobody) => {
+                self.drain.hasten();
+                self.drain.finish(Duration::ZERO).await
+            }
+        }
+    }
+
     fn listener(
         &self,
         workers: &Arc<Workers>,
         pools: &[Arc<Pool<Upload>>],
-        certificates: Arc<Certificates>,
-        socket: tokio::net::TcpListener,
+        socket: TcpListener,
     ) -> Result<Listener<Proxy>, StartError> {
         let proxy =
             |pool: &Arc<Pool<Upload>>| Proxy::new(Arc::clone(&self.shared), Arc::clone(pool));
         let settings = &self.settings;
         Ok(Listener {
             socket,
-            tls: server::server_config(certificates, &["h2", "http/1.1"])
+            tls: server::server_config(Arc::clone(&self.certificates), &["h2", "http/1.1"])
                 .map_err(StartError::Tls)?,
             handlers: pools.iter().map(proxy).collect(),
             workers: Arc::clone(workers),
@@ -279,7 +293,7 @@ impl App {
     }
 
     /// Ends what still runs, then closes the books.
-    async fn finish(&self, mut background: tokio::task::JoinSet<()>, workers: Arc<Workers>) {
+    async fn finish(&self, mut background: JoinSet<()>, workers: Arc<Workers>) {
         background.shutdown().await;
         self.shared.tasks.close();
         // What outlives an exchange has a deadline of its own, shorter than this.

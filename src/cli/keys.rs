@@ -16,11 +16,10 @@ use super::Failure;
 use crate::{
     id::hex,
     policy::{
+        ProcessEnvironment, Source,
         diagnostic::Color,
         identity::{digest, is_verified_name},
-        interpolate::ProcessEnvironment,
         keys_file::{self, KeysFile},
-        read::Source,
     },
 };
 

@@ -124,7 +124,7 @@ impl Compiler<'_> {
     fn tier(&mut self, name: &At<file::Name>) -> Option<TierId> {
         let tiers = &self.file.tiers;
         let known = tiers.iter().position(|tier| tier.name.value == name.value);
-        if known.is_none() {
+        if known.is_none() && self.file.names_known {
             let error = Diagnostic::error(format!("there is no tier `{}`", name.value.as_str()));
             let names = tiers.iter().map(|tier| tier.name.value.as_str());
             let error = error.at(name.span, "").help(one_of(name.value.as_str(), names));

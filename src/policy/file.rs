@@ -85,6 +85,8 @@ pub struct PolicyFile {
     pub enforcement: EnforcementFile,
     /// Paths of `${file:…}` references, as written, in no particular order: a change of one is a change of the policy.
     pub files: Vec<String>,
+    /// Whether every operation and tier could be read: only then is a name that is not there a mistake.
+    pub(super) names_known: bool,
     notes: Vec<Diagnostic>,
 }
 
@@ -101,6 +103,16 @@ impl PolicyFile {
 ///
 /// There is a `PolicyFile` exactly when the report has no errors. The source is number 0 of the report.
 pub fn read(source: Source, environment: &dyn Environment) -> (Option<PolicyFile>, Report) {
+    let (file, report) = read_in_part(source, environment);
+    (file.filter(|_| !report.has_errors()), report)
+}
+
+/// Reads a policy as [`read`] does, but hands out what could be read beside errors, so that what
+/// links tables can be checked in the same round. Such a file must not be run.
+pub(super) fn read_in_part(
+    source: Source,
+    environment: &dyn Environment,
+) -> (Option<PolicyFile>, Report) {
     document(&source, environment, policy)
 }
 
@@ -120,8 +132,8 @@ fn policy(root: &mut Table<'_, '_>) -> Option<PolicyFile> {
     let cors = root.table_or_empty("cors", cors::read);
     let request = root.table_or_empty("request", request::read);
     let identity = identity::read(root);
-    let operations = operations::read(root);
-    let tiers = tiers::read(root);
+    let (operations, all_operations) = operations::read(root);
+    let (tiers, all_tiers) = tiers::read(root);
     let prices = prices::read(root);
     let store = root.table_or_empty("store", store::read);
     let sanitize = root.table_or_empty("sanitize", sanitize::read);
@@ -145,6 +157,7 @@ fn policy(root: &mut Table<'_, '_>) -> Option<PolicyFile> {
         health,
         alerts,
         enforcement,
+        names_known: all_operations && all_tiers,
         files: root.reader().files(),
         notes: root.reader().notes(),
     })
@@ -156,20 +169,22 @@ fn each_named<'r, 't, T>(
     key: &'static str,
     none: Diagnostic,
     read: impl Fn(&mut Table<'r, 't>, Option<At<Name>>) -> Option<T>,
-) -> Vec<T> {
+) -> (Vec<T>, bool) {
     let entry = |entry: &Named<'r, 't>| {
         let name = name::of(entry);
         entry.value.table(|table| read(table, name)).flatten()
     };
     let Some(value) = root.value(key) else {
         root.reader().push_shape(none);
-        return Vec::new();
+        return (Vec::new(), false);
     };
     let entries = value.table(Table::named).unwrap_or_default();
     if entries.is_empty() && value.is_table() {
         root.reader().push_shape(none.at(value.span(), ""));
     }
-    entries.iter().filter_map(entry).collect()
+    let items: Vec<T> = entries.iter().filter_map(entry).collect();
+    let whole = items.len() == entries.len();
+    (items, whole)
 }
 
 /// Walks a table that must be there.

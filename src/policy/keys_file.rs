@@ -7,7 +7,7 @@
 //! # Limits
 //! Whether a tier exists is for whoever knows the tiers, and whether a key has ended for whoever knows the time.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use toml::value::{Datetime, Offset};
 
@@ -106,11 +106,12 @@ fn nibble(digit: u8) -> Option<u8> {
 ///
 /// There is a `KeysFile` exactly when the report has no errors. The source is number 0 of the report.
 pub fn read(source: Source, environment: &dyn Environment) -> (Option<KeysFile>, Report) {
-    document(&source, environment, |root| {
+    let (keys, report) = document(&source, environment, |root| {
         let keys = root.tables("key", key);
         check_twice(root, &keys);
         Some(KeysFile { keys })
-    })
+    });
+    (keys.filter(|_| !report.has_errors()), report)
 }
 
 fn key(table: &mut Table<'_, '_>) -> Option<KeyFile> {
@@ -200,20 +201,14 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 }
 
 fn check_twice(root: &Table<'_, '_>, keys: &[KeyFile]) {
-    let mut ids = HashMap::new();
-    let mut hashes = HashMap::new();
-    for key in keys {
-        let id =
-            ids.insert(key.id.value.as_str(), key.id.span).map(|first| ("id", key.id.span, first));
-        let hash = hashes
-            .insert(key.sha256.value, key.sha256.span)
-            .map(|first| ("sha256", key.sha256.span, first));
-        for (what, span, first) in id.into_iter().chain(hash) {
-            let error = Diagnostic::error(format!("two keys have the same {what}"));
-            let error = error.at(span, "again here").at(first, "first defined here");
-            root.reader().push(error.help("remove one of the keys"));
-        }
-    }
+    let ids = keys.iter().map(|key| (&key.id.value, key.id.span));
+    let hashes = keys.iter().map(|key| (key.sha256.value, key.sha256.span));
+    root.reader().refuse_repeated(ids, "two keys have the same id", "remove one of the keys");
+    root.reader().refuse_repeated(
+        hashes,
+        "two keys have the same sha256",
+        "remove one of the keys",
+    );
 }
 
 #[cfg(test)]

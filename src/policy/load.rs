@@ -93,7 +93,7 @@ impl Loader {
 
     fn parse(&self, shown: String, bytes: Vec<u8>) -> (Option<PolicyFile>, Report) {
         match Source::decode(shown, bytes) {
-            Ok(source) => file::read(source, &ProcessEnvironment::beside(&self.directory)),
+            Ok(source) => file::read_in_part(source, &ProcessEnvironment::beside(&self.directory)),
             Err(report) => (None, report),
         }
     }
@@ -171,6 +171,9 @@ fn collect(written: &KeysFile, file: &PolicyFile, number: usize, report: &mut Re
         };
         let tier = file.tiers.iter().position(|tier| tier.name.value == key.tier.value);
         let Some(tier) = tier else {
+            if !file.names_known {
+                continue;
+            }
             let name = key.tier.value.as_str();
             problem(format!("the policy has no tier `{name}`"), key.tier.span);
             continue;

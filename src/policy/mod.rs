@@ -15,11 +15,14 @@ pub mod diagnostic;
 pub mod file;
 pub mod handle;
 pub mod identity;
-pub mod interpolate;
+mod interpolate;
 pub mod keys_file;
 pub mod limit;
 pub mod load;
 pub mod path;
-pub mod read;
+mod read;
 pub mod route;
 pub mod snapshot;
+
+pub use interpolate::{Environment, MAX_EXPANSION, ProcessEnvironment};
+pub use read::{At, MAX_SOURCE, Source};

@@ -13,11 +13,16 @@
 //! A source has at most [`MAX_SOURCE`] bytes; its references expand to at most
 //! 4 MiB in all; TOML nests at most 80 levels.
 
-use std::{borrow::Cow, cell::RefCell};
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    collections::{HashMap, hash_map::Entry},
+    hash::Hash,
+};
 
 use toml::de::DeTable;
 
-use super::diagnostic::{Diagnostic, Report, Span};
+use super::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Report, Severity, Span};
 use super::interpolate::{self, Environment, Expanded};
 
 mod conceal;
@@ -28,7 +33,6 @@ mod syntax;
 mod table;
 mod value;
 
-pub(super) use conceal::is_secret_name;
 pub(super) use parsed::{Parsed, Wrong, unknown_word, words};
 pub(super) use suggest::closest;
 pub(super) use table::{Named, Table};
@@ -128,7 +132,7 @@ pub(super) fn document<T>(
         reader.walk(read)
     };
     let report = reader.into_report(&source.name);
-    (value.filter(|_| !report.has_errors()), report)
+    (value, report)
 }
 
 /// What all cursors of one document share.
@@ -192,6 +196,11 @@ impl<'t> Reader<'t> {
         found.report.push(diagnostic);
     }
 
+    /// Whether further errors would only be counted.
+    fn is_full(&self) -> bool {
+        self.found.borrow().report.count(Severity::Error) >= MAX_DIAGNOSTICS
+    }
+
     /// Adds a problem of the document's shape, which a syntax error elsewhere may have caused.
     pub(super) fn push_shape(&self, diagnostic: Diagnostic) {
         if self.found.borrow().broken.is_empty() {
@@ -207,6 +216,25 @@ impl<'t> Reader<'t> {
     /// The notes so far, sorted by place.
     pub(super) fn notes(&self) -> Vec<Diagnostic> {
         self.found.borrow().notes.diagnostics().to_vec()
+    }
+
+    /// Reports keys that occur again, each with its first place.
+    pub(super) fn refuse_repeated<K: Eq + Hash>(
+        &self,
+        keys: impl IntoIterator<Item = (K, Span)>,
+        message: &str,
+        help: &str,
+    ) {
+        let mut seen = HashMap::new();
+        for (key, span) in keys {
+            match seen.entry(key) {
+                Entry::Vacant(free) => _ = free.insert(span),
+                Entry::Occupied(first) => {
+                    let error = Diagnostic::error(message).at(span, "again here");
+                    self.push(error.at(*first.get(), "first defined here").help(help));
+                }
+            }
+        }
     }
 
     /// Covers a place wherever the report shows the text.

@@ -47,7 +47,7 @@ impl Compiler<'_> {
 
     fn check_operation(&mut self, name: &Name, at: &At<Pool>) {
         let names = self.file.operations.iter().map(|operation| operation.name.value.as_str());
-        if !names.clone().any(|known| known == name.as_str()) {
+        if self.file.names_known && !names.clone().any(|known| known == name.as_str()) {
             let error = Diagnostic::error(format!("there is no operation `{}`", name.as_str()));
             let error = error.at(at.span, "").help(one_of(name.as_str(), names));
             self.error(error);

@@ -1,9 +1,6 @@
 //! `[alerts]`: what operators are told of.
 
-use super::super::{
-    diagnostic::Diagnostic,
-    read::{At, Parsed, Table, Wrong},
-};
+use super::super::read::{At, Parsed, Table, Wrong};
 use super::url::{self, Shape};
 use crate::{
     secret::Secret,
@@ -42,15 +39,8 @@ pub struct AlertRuleFile {
 pub(super) fn read(table: &mut Table<'_, '_>) -> AlertsFile {
     let webhook = webhook(table);
     let rules = table.tables("rule", rule);
-    for (index, rule) in rules.iter().enumerate() {
-        if let Some(first) = rules[..index].iter().find(|other| other.name.value == rule.name.value)
-        {
-            let error = Diagnostic::error("two alerts have the same name");
-            let error =
-                error.at(rule.name.span, "again here").at(first.name.span, "first defined here");
-            table.reader().push(error.help("rename one"));
-        }
-    }
+    let names = rules.iter().map(|rule| (&rule.name.value, rule.name.span));
+    table.reader().refuse_repeated(names, "two alerts have the same name", "rename one");
     AlertsFile { webhook, rules }
 }
 

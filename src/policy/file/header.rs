@@ -2,10 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::super::{
-    diagnostic::Diagnostic,
-    read::{At, Named, Parsed, Table},
-};
+use super::super::read::{At, Named, Parsed, Table};
 use crate::secret::Secret;
 
 /// Headers that frame a message or belong to one connection: setting one would break or smuggle.
@@ -53,23 +50,17 @@ fn headers<V>(
     table: &mut Table<'_, '_>,
     read: impl Fn(&Named<'_, '_>, Option<At<HeaderName>>) -> Option<HeaderFile<V>>,
 ) -> Vec<HeaderFile<V>> {
-    let mut headers: Vec<HeaderFile<V>> = Vec::new();
-    for entry in table.named() {
-        let name = name_of(&entry);
-        let Some(header) = read(&entry, name) else {
-            continue;
-        };
-        if let Some(first) = headers.iter().find(|other| other.name.value == header.name.value) {
-            table.reader().push(twice(&header, first));
-        }
-        headers.push(header);
-    }
+    let entries = table.named();
+    let headers: Vec<_> = entries.iter().filter_map(|entry| read(entry, name_of(entry))).collect();
+    let names = headers.iter().map(|header| (&header.name.value, header.name.span));
+    let help = "capitals and small letters are the same in a header's name; keep one of them";
+    table.reader().refuse_repeated(names, "two headers have the same name", help);
     headers
 }
 
 fn name_of(entry: &Named<'_, '_>) -> Option<At<HeaderName>> {
     match HeaderName::parse(&entry.name.value) {
-        Ok(name) if FRAMING.contains(&name.as_str()) => {
+        Ok(name) if is_framing(&name) => {
             entry.refuse(
                 "this header belongs to the connection",
                 "leave it out; it is set where it is needed",
@@ -92,14 +83,7 @@ fn valid(entry: &Named<'_, '_>, value: &str) -> bool {
     valid
 }
 
-fn twice<V>(header: &HeaderFile<V>, first: &HeaderFile<V>) -> Diagnostic {
-    Diagnostic::error(format!("header `{}` is defined twice", header.name.value))
-        .at(header.name.span, "again here")
-        .at(first.name.span, "first defined here")
-        .help("names of headers are the same in capitals and small letters; keep one of them")
-}
-
-/// Refuses a header name that frames the message.
+/// Tells whether a header frames the message.
 pub(super) fn is_framing(name: &HeaderName) -> bool {
     FRAMING.contains(&name.as_str())
 }

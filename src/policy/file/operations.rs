@@ -78,7 +78,7 @@ impl Parsed for RouteFile {
     }
 }
 
-pub(super) fn read(root: &mut Table<'_, '_>) -> Vec<OperationFile> {
+pub(super) fn read(root: &mut Table<'_, '_>) -> (Vec<OperationFile>, bool) {
     let none = Diagnostic::error("the policy has no operation");
     let none = none.help("add [operations.<name>] with routes = [\"* /**\"]");
     super::each_named(root, "operations", none, operation)

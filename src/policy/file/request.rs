@@ -26,7 +26,7 @@ pub struct RequestRulesFile {
     pub content_types: Option<Vec<At<MediaType>>>,
     /// Largest body, 1 B to 1 GiB, in place of `request.max_body`. Default: that one.
     pub max_body: Option<At<Bytes>>,
-    /// Deepest nesting of a JSON body, 1 to 128. Default 64: more is an attack on parsers.
+    /// Deepest nesting of a JSON body, 1 to 128. Default: bodies are not read, so they pass as they come.
     pub max_depth: Option<At<u32>>,
     /// What happens on SQL and script injection. Default `off`: the search is by looks, and prompts may speak of SQL.
     pub injection: At<Injection>,

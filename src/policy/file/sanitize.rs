@@ -113,17 +113,13 @@ fn rule(table: &mut Table<'_, '_>) -> Option<ReplaceFile> {
 }
 
 fn check_names(table: &Table<'_, '_>, rules: &[ReplaceFile]) {
-    for (index, rule) in rules.iter().enumerate() {
-        let name = &rule.name;
-        if name.value.len() > MAX_NAME || name.value.contains(char::is_control) {
-            let error =
-                Diagnostic::error("`sanitize.rule.name`: this is not a name").at(name.span, "");
-            table.reader().push(error.help("write 1 to 64 bytes of visible text"));
-        }
-        if let Some(first) = rules[..index].iter().find(|other| other.name.value == name.value) {
-            let error = Diagnostic::error("two rules have the same name");
-            let error = error.at(name.span, "again here").at(first.name.span, "first defined here");
-            table.reader().push(error.help("rename one: metrics tell rules apart by their names"));
-        }
+    let is_label = |name: &str| name.len() <= MAX_NAME && !name.contains(char::is_control);
+    for rule in rules.iter().filter(|rule| !is_label(&rule.name.value)) {
+        let error =
+            Diagnostic::error("`sanitize.rule.name`: this is not a name").at(rule.name.span, "");
+        table.reader().push(error.help("write 1 to 64 bytes of visible text"));
     }
+    let names = rules.iter().map(|rule| (&rule.name.value, rule.name.span));
+    let help = "rename one: metrics tell rules apart by their names";
+    table.reader().refuse_repeated(names, "two rules have the same name", help);
 }

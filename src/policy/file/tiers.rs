@@ -52,7 +52,7 @@ pub struct BudgetFile {
     pub zone: At<String>,
 }
 
-pub(super) fn read(root: &mut Table<'_, '_>) -> Vec<TierFile> {
+pub(super) fn read(root: &mut Table<'_, '_>) -> (Vec<TierFile>, bool) {
     let none = Diagnostic::error("the policy has no tier");
     let none = none.help("add [tiers.<name>] with quotas = { \"*\" = \"60/minute\" }");
     super::each_named(root, "tiers", none, tier)
@@ -97,16 +97,9 @@ fn quotas(table: &Table<'_, '_>, entry: &Named<'_, '_>) -> Vec<At<Quota>> {
         );
     }
     let quotas: Vec<At<Quota>> = values.iter().filter_map(|value| value.at()).collect();
-    for (index, quota) in quotas.iter().enumerate() {
-        let same = |other: &&At<Quota>| {
-            (other.value.unit, other.value.window) == (quota.value.unit, quota.value.window)
-        };
-        if let Some(first) = quotas[..index].iter().find(same) {
-            let error = Diagnostic::error("two quotas of one pool have the same unit and window");
-            let error = error.at(quota.span, "again here").at(first.span, "first defined here");
-            table.reader().push(error.help("keep the smaller one"));
-        }
-    }
+    let windows = quotas.iter().map(|quota| ((quota.value.unit, quota.value.window), quota.span));
+    let message = "two quotas of one pool have the same unit and window";
+    table.reader().refuse_repeated(windows, message, "keep the smaller one");
     quotas
 }
 

@@ -2,11 +2,12 @@
 //!
 //! Two ways, because a text that does not parse has no values: places that a
 //! reader knew to hold a secret, and whatever looks like one in a line (the value
-//! of a key such as `token`, the password of a URL). Each covered byte becomes
-//! an asterisk, so that all places stay right; a `${NAME}` stays readable.
+//! of a key such as `token`, the password of a URL, a long word of letters and
+//! digits). Each covered byte becomes an asterisk, so that all places stay right;
+//! a `${NAME}` stays readable.
 //!
 //! # Limits
-//! A secret inside a multi-line string of an unknown key is not recognised.
+//! A short secret of a key that nobody knows is not recognised.
 
 use super::super::diagnostic::Span;
 
@@ -15,13 +16,35 @@ const NAMES: [&str; 8] =
     ["apikey", "authorization", "cookie", "passwd", "password", "secret", "token", "webhook"];
 /// Ends of such names.
 const ENDS: [&str; 6] = ["_key", "_token", "_secret", "_password", "_authorization", "_cookie"];
+/// The length from which a word of letters and digits may be a credential.
+const MIN_RANDOM: usize = 20;
 /// What ends a value that does not begin with a quote.
 const DELIMITERS: [char; 8] = ['"', '\'', ',', '}', '#', '&', ' ', '\t'];
 
 /// Tells whether a key or header of this name holds a secret.
-pub(in crate::policy) fn is_secret_name(name: &str) -> bool {
+pub(super) fn is_secret_name(name: &str) -> bool {
     let name = name.trim().to_ascii_lowercase().replace('-', "_");
     NAMES.contains(&name.as_str()) || ENDS.iter().any(|end| name.ends_with(end))
+}
+
+/// Tells whether a text ends with what may be a credential: a long word of letters and digits, or a JWT.
+pub(super) fn looks_random(text: &str) -> bool {
+    let word = text.rsplit(' ').next().unwrap_or(text);
+    let is_part = |b: u8| {
+        b.is_ascii_alphanumeric() || b"_-+=~".contains(&b) || (b == b'.' && word.starts_with("eyJ"))
+    };
+    let mixed =
+        word.bytes().any(|b| b.is_ascii_alphabetic()) && word.bytes().any(|b| b.is_ascii_digit());
+    word.len() >= MIN_RANDOM && mixed && word.bytes().all(is_part)
+}
+
+/// The place of the value that is assigned to the key at `key`, as far as its line shows it.
+pub(super) fn value_of(text: &str, key: Span) -> Option<Span> {
+    let rest = text.get(key.end..)?;
+    let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
+    let equals = line.find('=')?;
+    let value = value_after(line, equals + 1);
+    Some(Span::new(key.end + value.start, key.end + value.end))
 }
 
 /// Copies `text` with the given places, and what looks like a secret, covered.
@@ -30,7 +53,7 @@ pub(super) fn concealed(text: &str, secrets: &[Span]) -> String {
     secrets.iter().for_each(|span| cover(&mut bytes, *span));
     let mut start = 0;
     for line in text.split_inclusive('\n') {
-        for span in assigned(line).into_iter().chain(passwords(line)) {
+        for span in assigned(line).into_iter().chain(passwords(line)).chain(random_words(line)) {
             cover(&mut bytes, Span::new(start + span.start, start + span.end));
         }
         start += line.len();
@@ -77,6 +100,20 @@ fn value_after(line: &str, from: usize) -> Span {
     }
 }
 
+/// Places of strings that look like a credential.
+fn random_words(line: &str) -> Vec<Span> {
+    let mut spans = Vec::new();
+    let mut from = 0;
+    while let Some(found) = line[from..].find(['"', '\'']) {
+        let string = value_after(line, from + found);
+        if looks_random(&line[string.start..string.end]) {
+            spans.push(string);
+        }
+        from = (string.end + 1).min(line.len());
+    }
+    spans
+}
+
 /// Places of the passwords in URLs: `scheme://user:password@host`.
 fn passwords(line: &str) -> Vec<Span> {
     let authorities = line.match_indices("://").map(|(at, found)| at + found.len());
@@ -103,6 +140,11 @@ mod tests {
         let expected = [
             ("token = \"hunter2\"", "token = \"*******\""),
             ("token = \"hunter2", "token = \"*******"),
+            (
+                "X-A = \"Bearer sk-0123456789abcdefghij\"",
+                "X-A = \"******************************\"",
+            ),
+            ("['eyJhbGciOiJI.eyJzdWIiOiIx.c2ln0']", "['*******************************']"),
             ("token = hunter2 # x", "token = ******* # x"),
             (
                 "h = { Authorization = 'Bearer x', A = 'b' }",
@@ -129,6 +171,8 @@ mod tests {
             "headers = [\"Authorization\"]",
             "url = \"redis://:${PASSWORD}@host\"",
             "url = \"http://127.0.0.1:8000/a@b\"",
+            "routes = [\"POST /api/v1/behavior/analyze2\"]",
+            "host = \"service-01.internal.example\" # it's here",
             "max_tokens = 5",
             "token =",
             "=",

@@ -3,7 +3,7 @@
 use toml::de::Error;
 
 use super::super::diagnostic::{Diagnostic, Span};
-use super::{Reader, definitions::Definitions};
+use super::{Reader, conceal, definitions::Definitions};
 
 /// The parser's words for a key that is written twice; the tree is sound in spite of it.
 const DUPLICATE: &str = "duplicate key";
@@ -28,6 +28,10 @@ pub(super) fn report(reader: &Reader<'_>, errors: &[Error]) -> Vec<usize> {
 
 fn duplicate(reader: &Reader<'_>, span: Span, first: Option<Span>) -> Diagnostic {
     let key = reader.slice(span);
+    // The second value is not in the tree, so no reader knows whether it is a secret.
+    if let Some(value) = conceal::value_of(reader.text, span) {
+        reader.conceal(value);
+    }
     let diagnostic =
         Diagnostic::error(format!("key `{key}` is defined twice")).at(span, "again here");
     let diagnostic = diagnostic.help("keep one of them");

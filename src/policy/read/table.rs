@@ -235,13 +235,22 @@ impl<'r, 't> Table<'r, 't> {
             "" => "at the top of the file".to_owned(),
             path => format!("in [{path}]"),
         };
-        let help = match (suggest::closest(key, self.known.iter().copied()), suggest::home(key)) {
-            (_, Some(home)) if !self.known.is_empty() => format!("`{key}` belongs {home}"),
-            (Some(near), _) => format!("did you mean `{near}`?"),
-            _ => format!("keys here are {}", suggest::listed(&self.known, "and")),
-        };
         let message = format!("unknown key `{}` {place}", shortened(key));
-        self.reader.push_shape(Diagnostic::error(message).at(span, "").help(help));
+        self.reader.push_shape(Diagnostic::error(message).at(span, "").help(self.hint_for(key)));
+    }
+
+    fn hint_for(&self, key: &str) -> String {
+        // Thousands of unknown keys shall not cost thousands of comparisons.
+        if self.reader.is_full() {
+            return String::new();
+        }
+        if let Some(home) = suggest::home(key) {
+            return format!("`{key}` belongs {home}");
+        }
+        match suggest::closest(key, self.known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("keys here are {}", suggest::listed(&self.known, "and")),
+        }
     }
 
     fn path_of(&self, key: &str) -> String {

@@ -11,7 +11,8 @@ use super::super::{
     diagnostic::{Diagnostic, Span},
     interpolate::Expanded,
 };
-use super::{At, Parsed, Reader, Table, Wrong, is_secret_name};
+use super::conceal::{is_secret_name, looks_random};
+use super::{At, Parsed, Reader, Table, Wrong};
 use crate::secret::Secret;
 
 /// A value, where it is, and the path of keys that leads to it.
@@ -67,7 +68,7 @@ impl<'r, 't> Value<'r, 't> {
 
     /// Puts the place to something read from this value.
     pub(in crate::policy) fn placed<T>(&self, value: T) -> At<T> {
-        At { value, span: self.span, from_reference: self.raw().contains("${") }
+        At { value, span: self.span, from_reference: has_reference(self.node) }
     }
 
     /// The value as it is written.
@@ -283,11 +284,14 @@ impl<T: Read> Read for Vec<At<T>> {
     }
 }
 
-/// Tells whether a header value may be a credential: long, without spaces, letters and digits mixed.
-fn looks_random(text: &str) -> bool {
-    let word = text.split(' ').next_back().unwrap_or(text);
-    let letters = word.bytes().any(|b| b.is_ascii_alphabetic());
-    word.len() >= 20 && letters && word.bytes().any(|b| b.is_ascii_digit())
+/// Tells whether a reference may stand in a value. Asks the decoded text: in the source, escapes may hide it.
+fn has_reference(node: &DeValue<'_>) -> bool {
+    match node {
+        DeValue::String(text) => text.contains("${"),
+        DeValue::Array(array) => array.iter().any(|value| has_reference(value.get_ref())),
+        DeValue::Table(table) => table.values().any(|value| has_reference(value.get_ref())),
+        _ => false,
+    }
 }
 
 /// Tells whether a URL has a password in it.

@@ -1,0 +1,14 @@
+//! End-to-end tests: the built binary as a child process, real certificates, real sockets.
+//!
+//! Nothing here is simulated: each test writes a policy, starts `weir run` on free ports in
+//! front of an origin that lives in the test, and looks at it from outside. `sidecar`, `origin`
+//! and `client` are the harness; the other files hold the promises, one subject each.
+// A test that cannot go on has failed: panics are how it says so.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod client;
+mod harness;
+mod origin;
+mod sidecar;
+
+mod limits;

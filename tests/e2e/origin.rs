@@ -1,0 +1,260 @@
+//! A service that records what it gets and answers as the test says.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::JoinHandle,
+};
+
+use crate::client::Fed;
+
+type Given = UnsyncBoxBody<Bytes, Infallible>;
+
+/// One request as the service saw it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: Method,
+    pub target: String,
+    pub headers: HeaderMap,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// How a path is answered.
+enum Script {
+    /// The same every time.
+    Fixed(u16, Vec<(String, String)>, Bytes),
+    /// A stream that the test paces; one request.
+    Paced(Vec<(String, String)>, Option<mpsc::Receiver<Bytes>>),
+    /// Never; the sender notices when the request is given up.
+    Silent(Option<mpsc::Sender<()>>),
+    /// Echo, and each piece of the body as it comes.
+    Watched(mpsc::UnboundedSender<Bytes>),
+}
+
+#[derive(Default)]
+struct State {
+    seen: Mutex<Vec<Seen>>,
+    scripts: Mutex<HashMap<String, Script>>,
+}
+
+/// The service; it ends when dropped.
+pub struct Origin {
+    pub address: SocketAddr,
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Origin {
+    /// A service on a free port; paths without a script echo the request's head as JSON.
+    pub async fn start() -> Self {
+        Self::at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// A service on this address.
+    pub async fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let (address, state) = (listener.local_addr().unwrap(), Arc::new(State::default()));
+        let task = tokio::spawn(accept(listener, Arc::clone(&state)));
+        Self { address, state, task }
+    }
+
+    /// Answers `path` with this, every time.
+    pub fn answers(
+        &self,
+        path: &str,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) {
+        self.script(path, Script::Fixed(status, owned(headers), body.into()));
+    }
+
+    /// Answers the next request for `path` with an event stream; what is sent is the next piece,
+    /// a dropped sender is the end, and `closed()` on it is the connection's end.
+    pub fn paces(&self, path: &str) -> mpsc::Sender<Bytes> {
+        self.paces_as(path, &[("content-type", "text/event-stream")])
+    }
+
+    pub fn paces_as(&self, path: &str, headers: &[(&str, &str)]) -> mpsc::Sender<Bytes> {
+        let (sender, receiver) = mpsc::channel(1);
+        self.script(path, Script::Paced(owned(headers), Some(receiver)));
+        sender
+    }
+
+    /// Never answers `path`; the receiver ends when the request was given up.
+    pub fn keeps_silent(&self, path: &str) -> mpsc::Receiver<()> {
+        let (sender, receiver) = mpsc::channel(1);
+        self.script(path, Script::Silent(Some(sender)));
+        receiver
+    }
+
+    /// Shows the pieces of the bodies that come for `path`, as they come.
+    pub fn watches(&self, path: &str) -> mpsc::UnboundedReceiver<Bytes> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.script(path, Script::Watched(sender));
+        receiver
+    }
+
+    /// Everything that came so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().unwrap().clone()
+    }
+
+    /// How many requests came for paths that begin so.
+    pub fn count(&self, path: &str) -> usize {
+        self.seen().iter().filter(|seen| seen.target.starts_with(path)).count()
+    }
+
+    /// The last request.
+    pub fn last(&self) -> Seen {
+        self.seen().last().expect("a request that reached the origin").clone()
+    }
+
+    fn script(&self, path: &str, script: Script) {
+        self.state.scripts.lock().unwrap().insert(path.to_owned(), script);
+    }
+}
+
+fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    // Dropped with this task: its connections end with the service.
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        stream.set_nodelay(true).unwrap();
+        let state = Arc::clone(&state);
+        connections.spawn(async move {
+            let service = service_fn(move |request| answer(Arc::clone(&state), request));
+            let server = hyper::server::conn::http1::Builder::new();
+            // How a connection ends is looked at from the other side.
+            drop(server.serve_connection(TokioIo::new(stream), service).await);
+        });
+    }
+}
+
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Given>, String> {
+    let (head, body) = request.into_parts();
+    state.seen.lock().unwrap().push(Seen {
+        method: head.method.clone(),
+        target: head.uri.to_string(),
+        headers: head.headers.clone(),
+    });
+    match turn(&state, head.uri.path()) {
+        Turn::Respond(response) => Ok(response),
+        Turn::Wait(_given_up) => std::future::pending().await,
+        Turn::Echo(watcher) => {
+            let body = read(body, watcher).await?;
+            Ok(echo(&head, &body))
+        }
+    }
+}
+
+/// What to do with one request.
+enum Turn {
+    Respond(Response<Given>),
+    Wait(mpsc::Sender<()>),
+    Echo(Option<mpsc::UnboundedSender<Bytes>>),
+}
+
+fn turn(state: &State, path: &str) -> Turn {
+    match state.scripts.lock().unwrap().get_mut(path) {
+        Some(Script::Fixed(status, headers, body)) => {
+            Turn::Respond(respond(*status, headers, Full::new(body.clone()).boxed_unsync()))
+        }
+        Some(Script::Paced(headers, receiver)) => {
+            let receiver = receiver.take().expect("one request for each paced stream");
+            Turn::Respond(respond(200, headers, Fed(receiver).boxed_unsync()))
+        }
+        Some(Script::Silent(sender)) => Turn::Wait(sender.take().expect("one request")),
+        Some(Script::Watched(sender)) => Turn::Echo(Some(sender.clone())),
+        None => Turn::Echo(None),
+    }
+}
+
+fn echo(head: &http::request::Parts, body: &[u8]) -> Response<Given> {
+    let pair = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())])
+    };
+    let headers: Vec<_> = head.headers.iter().map(pair).collect();
+    let echo = json!({"method": head.method.as_str(), "target": head.uri.to_string(),
+                      "headers": headers, "body": String::from_utf8_lossy(body)});
+    let media = [("content-type".to_owned(), "application/json".to_owned())];
+    respond(200, &media, Full::new(echo.to_string().into()).boxed_unsync())
+}
+
+async fn read(
+    mut body: Incoming,
+    watcher: Option<mpsc::UnboundedSender<Bytes>>,
+) -> Result<Vec<u8>, String> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| error.to_string())?;
+        let Ok(data) = frame.into_data() else { continue };
+        whole.extend_from_slice(&data);
+        if let Some(watcher) = &watcher {
+            // The test may have seen enough.
+            drop(watcher.send(data));
+        }
+    }
+    Ok(whole)
+}
+
+fn respond(status: u16, headers: &[(String, String)], body: Given) -> Response<Given> {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    response.body(body).unwrap()
+}
+
+/// A service that reads one head per connection, writes `bytes` as they are and hangs up.
+pub async fn blurts(bytes: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            read_head(&mut stream).await;
+            // Whoever is not there any more needs no answer.
+            drop(stream.write_all(bytes).await);
+            drop(stream.shutdown().await);
+        }
+    });
+    address
+}
+
+async fn read_head(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! A running `weir run` in a directory of its own.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Stdio},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    client::{Answer, Ask, Client},
+    harness::{signal, until, until_async, weir, weir_in},
+    origin::Origin,
+};
+
+/// A policy in the making: what a test does not write has a harmless value.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    tables: String,
+    listen: String,
+    admin: String,
+    upstream: String,
+    url: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// More lines of `[listen]`.
+    pub fn listen(mut self, lines: &str) -> Self {
+        self.listen = lines.to_owned();
+        self
+    }
+
+    /// More lines of `[admin]`.
+    pub fn admin(mut self, lines: &str) -> Self {
+        self.admin = lines.to_owned();
+        self
+    }
+
+    /// More lines of `[upstream]`.
+    pub fn upstream(mut self, lines: &str) -> Self {
+        self.upstream = lines.to_owned();
+        self
+    }
+
+    /// A variable of the sidecar's environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The service behind it.
+    pub fn before(self, origin: &Origin) -> Self {
+        self.before_address(origin.address)
+    }
+
+    /// The service behind it, by address.
+    pub fn before_address(mut self, address: SocketAddr) -> Self {
+        self.url = format!("http://{address}");
+        self
+    }
+
+    /// The policy as text.
+    pub fn text(&self) -> String {
+        let usual = |marker: &str, text: &'static str| {
+            if self.tables.contains(marker) { "" } else { text }
+        };
+        format!(
+            "[listen]\naddress = \"127.0.0.1:0\"\ncertificate = \"certs/server.crt\"\n\
+             key = \"certs/server.key\"\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n{}\n\
+             [upstream]\nurl = \"{}\"\n{}\n{}\n{}{}{}{}",
+            self.listen,
+            self.admin,
+            self.url,
+            self.upstream,
+            self.tables,
+            usual("[[identity]]", "[[identity]]\nfrom = \"address\"\ntier = \"free\"\n"),
+            usual("[operations.", "[operations.general]\nroutes = [\"* /**\"]\n"),
+            usual("[tiers.", "[tiers.free]\nquotas = { \"*\" = \"100000/hour\" }\n"),
+            usual("[sanitize]", "[sanitize]\nredact = []\n"),
+        )
+    }
+
+    /// The same, with other tables.
+    pub fn with(&self, tables: &str) -> Self {
+        Self { tables: tables.to_owned(), ..self.clone() }
+    }
+
+    /// Makes the directory with certificates, an empty `keys.toml` and the policy.
+    pub fn furnish(self) -> Home {
+        let directory = tempfile::Builder::new().prefix("weir-e2e-").tempdir().unwrap();
+        let made = weir_in(directory.path(), &["cert", "dev", "--dir", "certs"]);
+        assert_eq!(made.code, Some(0), "{made:?}");
+        fs::write(directory.path().join("keys.toml"), "").unwrap();
+        fs::write(directory.path().join("policy.toml"), self.text()).unwrap();
+        Home { directory, plan: self }
+    }
+
+    /// Starts the sidecar and waits until it serves.
+    pub async fn start(self) -> Sidecar {
+        self.furnish().start().await
+    }
+}
+
+/// A directory with everything that a sidecar needs.
+#[derive(Debug)]
+pub struct Home {
+    directory: TempDir,
+    pub plan: Plan,
+}
+
+impl Home {
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts a sidecar in it that serves.
+    pub async fn start(self) -> Sidecar {
+        let mut running = Running::spawn(&self);
+        let (address, admin) = running.serving().await;
+        let client = Client::new(address, &self.path().join("certs/ca.crt"));
+        Sidecar { running, home: self, address, admin, client }
+    }
+}
+
+/// A child process and what it said.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts the child; it may fail.
+    pub fn spawn(home: &Home) -> Self {
+        let mut command = weir();
+        command.current_dir(home.path()).args(["run", "--threads", "2"]);
+        command.envs(home.plan.environment.iter().map(|(name, value)| (name, value)));
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let reader = read(child.stderr.take().unwrap(), Arc::clone(&log));
+        Self { child, log, reader: Some(reader) }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything that it wrote so far, line by line.
+    pub fn lines(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for the end; the exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let status = until("the process ends", || self.child.try_wait().unwrap()).await;
+        // The rest of what it said is still in the pipe.
+        self.reader.take().map(JoinHandle::join);
+        status.code()
+    }
+
+    async fn serving(&mut self) -> (SocketAddr, SocketAddr) {
+        let line = until("the sidecar serves", || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended at once: {:#?}", self.lines());
+            let lines = self.log.lock().unwrap();
+            lines.iter().map(|line| json(line)).find(|line| line["message"] == "serving")
+        });
+        let line = line.await;
+        let address = |field: &str| line[field].as_str().unwrap().parse().unwrap();
+        (address("address"), address("admin"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        self.reader.take().map(JoinHandle::join);
+    }
+}
+
+fn read(pipe: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            log.lock().unwrap().push(line);
+        }
+    })
+}
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or(Value::Null)
+}
+
+/// A sidecar that serves.
+#[derive(Debug)]
+pub struct Sidecar {
+    pub running: Running,
+    pub home: Home,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    pub client: Client,
+}
+
+impl Sidecar {
+    /// A sidecar whose policy has these tables.
+    pub fn with(tables: &str) -> Plan {
+        Plan {
+            tables: tables.to_owned(),
+            listen: String::new(),
+            admin: String::new(),
+            upstream: String::new(),
+            url: "http://127.0.0.1:9".to_owned(),
+            environment: Vec::new(),
+        }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Replaces the policy's tables, the way an editor does: write beside, rename.
+    pub fn edit(&self, tables: &str) {
+        self.write_policy(&self.home.plan.with(tables).text());
+    }
+
+    /// Replaces the whole policy file.
+    pub fn write_policy(&self, text: &str) {
+        let beside = self.file("policy.toml.new");
+        fs::write(&beside, text).unwrap();
+        fs::rename(beside, self.file("policy.toml")).unwrap();
+    }
+
+    /// Runs a command beside the sidecar.
+    pub fn weir(&self, arguments: &[&str]) -> crate::harness::Printed {
+        weir_in(self.home.path(), arguments)
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.running.id(), name);
+    }
+
+    /// A new process on the same files and the same store.
+    pub async fn restart(self) -> Self {
+        let Self { mut running, home, .. } = self;
+        // It may have been killed already.
+        drop(running.child.kill());
+        running.ended().await;
+        drop(running);
+        home.start().await
+    }
+
+    /// Log lines that are JSON, in order.
+    pub fn log(&self) -> Vec<Value> {
+        self.running.lines().iter().map(|line| json(line)).collect()
+    }
+
+    /// The first log line that `is` accepts, as soon as it is there.
+    pub async fn logged(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        until(what, || self.log().into_iter().find(|line| is(line))).await
+    }
+
+    /// The access record of the exchange with this request id.
+    pub async fn record(&self, answer: &Answer) -> Value {
+        let id = answer.header("x-request-id").unwrap_or_default();
+        let is = |line: &Value| line["message"] == "exchange" && line["request_id"] == id;
+        self.logged("the exchange is recorded", is).await
+    }
+
+    /// The operators' listener.
+    pub fn operator(&self, path: &str) -> Ask {
+        Client::plain(self.admin).get(path)
+    }
+
+    /// The value of one series of the metrics page; 0 when it is not there.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let page = self.operator("/metrics").send().await.text();
+        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+        page.lines().find_map(value).unwrap_or(0.0)
+    }
+
+    /// Waits until a series has a value.
+    pub async fn metric_is(&self, series: &str, wanted: f64) {
+        let look = || async {
+            let value = self.metric(series).await;
+            ((value - wanted).abs() < 1e-9).then_some(())
+        };
+        until_async(&format!("{series} is {wanted}"), look).await;
+    }
+}

@@ -63,10 +63,10 @@ pub struct RunOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The policy has errors; the text has all of them.
-    #[error("{0}")]
+    #[error("the policy has errors, so nothing was started\n{0}")]
     Policy(String),
     /// The certificate cannot be used.
-    #[error("the certificate cannot be used")]
+    #[error("the certificate cannot be used (`weir cert dev` makes a pair for development)")]
     Tls(#[source] TlsError),
     /// The store cannot be opened.
     #[error("the store cannot be opened")]

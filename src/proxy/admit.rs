@@ -3,7 +3,10 @@
 //! One atomic reservation over every limit that applies, before the body is
 //! read, so that a stranger cannot buy work.
 
-use std::{borrow::Cow, time::Duration};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use super::{
     exchange::Exchange,
@@ -28,11 +31,7 @@ pub async fn reserve(exchange: &mut Exchange, caller: &Caller) -> Result<Permit,
     let terms = policy.terms(exchange.operation, exchange.tier);
     let shadow = policy.mode == Mode::Shadow;
     if !terms.allowed {
-        let refusal = Refusal::new(Code::Forbidden);
-        if !shadow {
-            return Err(refusal);
-        }
-        exchange.facts.shadowed = Some(refusal.code);
+        exchange.enforce(Refusal::new(Code::Forbidden))?;
     }
     let cost = exchange.operation.map(|id| policy.operation(id).cost).unwrap_or_default();
     let demand = Demand {
@@ -44,7 +43,16 @@ pub async fn reserve(exchange: &mut Exchange, caller: &Caller) -> Result<Permit,
         now: exchange.began,
         enforce: !shadow,
     };
-    let decision = shared.ledger.reserve(demand).await.map_err(unavailable)?;
+    let asked = Instant::now();
+    let decision = shared.ledger.reserve(demand).await;
+    shared.telemetry.metrics.store_wait.observe(asked.elapsed());
+    let decision = match decision {
+        Ok(decision) => decision,
+        Err(error) => {
+            exchange.enforce(unavailable(&error))?;
+            return Ok(Permit::new(shared, None, cost));
+        }
+    };
     let permit = match decision {
         Decision::Admitted(hold, standing) => {
             if let Some(excess) = &standing.excess {
@@ -64,7 +72,7 @@ pub async fn reserve(exchange: &mut Exchange, caller: &Caller) -> Result<Permit,
     Ok(permit)
 }
 
-fn unavailable(error: StoreError) -> Box<Refusal> {
+fn unavailable(error: &StoreError) -> Box<Refusal> {
     let code = match error {
         StoreError::Full { .. } => Code::Overloaded,
         _ => Code::StoreUnavailable,

@@ -2,7 +2,7 @@
 //!
 //! Wrapped once; it asks the upstream only when the caller's side asks it. Chunks
 //! that are ready together leave together: when a piece came, the upstream's
-//! task gets one turn to bring the next, and only what then still waits is sent
+//! task gets a turn to bring the next, and only what then still waits is sent
 //! alone. That adds no delay and saves a TLS record and a system call per chunk.
 //!
 //! # Failure
@@ -26,6 +26,10 @@ use crate::{sanitize, upstream::Lease};
 
 /// The most that is gathered before it is sent on: one TLS record.
 const GATHER: usize = 16 << 10;
+
+/// How often the upstream's task is let go first. One turn of ours may be no turn of the
+/// scheduler: hyper polls a body again at once when its connection has something to read.
+const TURNS: u8 = 2;
 
 /// Why an answer broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +60,7 @@ struct Stream {
     lease: Option<Lease<Upload>>,
     cleaner: Option<sanitize::Stream>,
     gathered: BytesMut,
-    yielded: bool,
+    yielded: u8,
     ended: bool,
     trailers: Option<http::HeaderMap>,
     idle_timeout: Duration,
@@ -91,7 +95,7 @@ impl Download {
             lease: Some(reply.lease),
             cleaner,
             gathered: BytesMut::new(),
-            yielded: false,
+            yielded: 0,
             ended: false,
             trailers: None,
             idle_timeout,
@@ -125,9 +129,9 @@ impl Stream {
                     self.exchange.facts.detail = Some("the upstream fell silent".into());
                     return Poll::Ready(Some(Err(DownloadError::Silent)));
                 }
-                Poll::Pending if !self.yielded => {
-                    // One turn for the upstream's task; we are woken right after it.
-                    self.yielded = true;
+                Poll::Pending if self.yielded < TURNS => {
+                    // A turn for the upstream's task; we are woken right after it.
+                    self.yielded += 1;
                     self.gather(&mut ready_now);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -135,7 +139,7 @@ impl Stream {
                 Poll::Pending => break,
             }
         }
-        self.yielded = false;
+        self.yielded = 0;
         let out = self.flush(ready_now);
         if !out.is_empty() {
             return self.hand_on(out);
@@ -160,7 +164,7 @@ impl Stream {
                 if clean.is_empty() {
                     return None;
                 }
-                self.yielded = false;
+                self.yielded = 0;
                 if self.gathered.is_empty() && ready_now.is_none() {
                     *ready_now = Some(clean);
                 } else {

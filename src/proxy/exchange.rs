@@ -11,13 +11,18 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body::Body;
 
-use super::{Shared, refusal::Code, trace::Trace, upload::Progress};
+use super::{
+    Shared,
+    refusal::{Code, Refusal},
+    trace::Trace,
+    upload::Progress,
+};
 use crate::{
     clock::Timestamp,
     ledger::Standing,
     policy::{
         cors::Verdict,
-        snapshot::{Dialect, OperationId, Policy, Terms, TierId},
+        snapshot::{Dialect, Mode, OperationId, Policy, Terms, TierId},
     },
     server::Peer,
     telemetry::{Cost, Record},
@@ -144,6 +149,19 @@ impl Exchange {
     /// The id as text.
     pub fn id_text(&self) -> &str {
         self.id.to_str().unwrap_or_default()
+    }
+
+    /// Carries a refusal out as far as the policy's mode does: in shadow it is only noted.
+    ///
+    /// # Errors
+    /// The refusal, when the policy is enforced.
+    pub fn enforce(&mut self, refusal: Box<Refusal>) -> Result<(), Box<Refusal>> {
+        match self.policy.mode {
+            Mode::Enforce => return Err(refusal),
+            Mode::Shadow => self.facts.shadowed = Some(refusal.code),
+            Mode::Off => {}
+        }
+        Ok(())
     }
 
     /// Whether the caller may still be sending a body that nobody reads.

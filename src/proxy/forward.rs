@@ -67,8 +67,9 @@ pub async fn send(
     let asked = Instant::now();
     permit.mark_sent();
     let answer = pool.send(&policy.upstream, request);
-    let answer =
-        within(answer, &progress, exchange.started, policy.upstream.response_timeout).await;
+    let upload = exchange.facts.upload.as_deref();
+    let patience = policy.upstream.response_timeout;
+    let answer = within(answer, upload, exchange.started, patience).await;
     exchange.facts.upstream_wait = Some(asked.elapsed());
     exchange.facts.request_bytes += progress.bytes();
     if let Some(operation) = exchange.operation {
@@ -85,11 +86,11 @@ pub async fn send(
     }
 }
 
-/// Waits for `answer`, at most `patience` after the request's body has gone out.
-/// The body has a deadline of its own, so this ends.
+/// Waits for `answer`, at most `patience` after the request has gone out whole.
+/// A body on its way has a deadline of its own, so this ends.
 async fn within<T>(
     answer: impl Future<Output = T>,
-    progress: &Progress,
+    upload: Option<&Progress>,
     started: Instant,
     patience: Duration,
 ) -> Option<T> {
@@ -99,10 +100,9 @@ async fn within<T>(
         if let Ok(answer) = tokio::time::timeout_at(deadline.into(), answer.as_mut()).await {
             return Some(answer);
         }
-        let finished = progress.finished_ms().map(|ms| started + Duration::from_millis(ms));
-        let next = match finished {
-            Some(at) => at + patience,
-            None if progress.bytes() > 0 => Instant::now() + patience,
+        let next = match upload.map(|upload| upload.finished_ms()) {
+            Some(Some(ms)) => started + Duration::from_millis(ms) + patience,
+            Some(None) => Instant::now() + patience,
             None => deadline,
         };
         if next <= Instant::now() {

@@ -24,6 +24,7 @@ mod headers;
 pub mod identify;
 mod json;
 mod limits;
+mod panic;
 mod refusal;
 mod respond;
 mod settle;
@@ -34,13 +35,16 @@ mod validate;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
+use http_body_util::Empty;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
 pub use download::Download;
 use exchange::Exchange;
 use forward::Reply;
+use panic::CatchPanic;
 pub use refusal::{CODES, Code, Refusal};
 use settle::Permit;
 pub use upload::Upload;
@@ -109,14 +113,12 @@ impl Proxy {
         caller: Result<Caller, Box<Refusal>>,
     ) -> Result<Permit, Box<Refusal>> {
         let uncounted = || Permit::new(Arc::clone(&self.shared), None, NanoUsd(0));
-        match (exchange.policy.mode, caller) {
-            (Mode::Off, _) => Ok(uncounted()),
-            (_, Ok(caller)) => admit::reserve(exchange, &caller).await,
-            (Mode::Enforce, Err(refusal)) => Err(refusal),
-            (Mode::Shadow, Err(refusal)) => {
-                exchange.facts.shadowed = Some(refusal.code);
-                Ok(uncounted())
+        match caller {
+            Ok(caller) if exchange.policy.mode != Mode::Off => {
+                admit::reserve(exchange, &caller).await
             }
+            Ok(_) => Ok(uncounted()),
+            Err(refusal) => exchange.enforce(refusal).map(|()| uncounted()),
         }
     }
 
@@ -152,6 +154,14 @@ impl Handler for Proxy {
         peer: Arc<Peer>,
         request: Request<Incoming>,
     ) -> Response<Download> {
-        self.serve(peer, request).await
+        let metrics = Arc::clone(&self.shared.telemetry.metrics);
+        CatchPanic::new(self.serve(Arc::clone(&peer), request)).await.unwrap_or_else(|| {
+            metrics.panics.add(1);
+            tracing::error!("the handling of a request panicked");
+            // What the request's own exchange knew is gone; it has left its record.
+            let exchange =
+                Exchange::begin(&self.shared, peer, &Request::new(Empty::<Bytes>::new()));
+            respond::refuse(exchange, Refusal::new(Code::InternalError))
+        })
     }
 }

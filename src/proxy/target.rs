@@ -6,7 +6,10 @@ use super::{
     exchange::Exchange,
     refusal::{Code, Refusal},
 };
-use crate::policy::{path, snapshot::HeadRules};
+use crate::policy::{
+    path,
+    snapshot::{HeadRules, OperationId},
+};
 
 /// What HPACK and RFC 9113 (6.5.2) count beside a field's octets; used for both
 /// protocols so that one limit means one thing.
@@ -26,9 +29,9 @@ pub fn resolve<B>(exchange: &mut Exchange, request: &Request<B>) -> Result<(), B
     let path = path::canonical(request.uri().path()).map_err(bad)?;
     exchange.path = path.into_owned();
     let found = exchange.policy.router.find(request.method(), &exchange.path);
-    let found = found.ok_or_else(|| Refusal::new(Code::NotFound))?;
-    exchange.operation = Some(crate::policy::snapshot::OperationId(found.operation));
-    check_parameters(exchange)
+    let Some(found) = found else { return exchange.enforce(Refusal::new(Code::NotFound)) };
+    exchange.operation = Some(OperationId(found.operation));
+    check_parameters(exchange).or_else(|refusal| exchange.enforce(refusal))
 }
 
 fn check_size<B>(rules: HeadRules, request: &Request<B>) -> Result<(), Box<Refusal>> {

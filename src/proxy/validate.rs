@@ -17,7 +17,7 @@ use super::{
     refusal::{Code, Refusal},
     upload::{Progress, Upload, UploadError},
 };
-use crate::policy::snapshot::RequestRules;
+use crate::policy::snapshot::{Mode, RequestRules};
 
 /// A request that meets the rules as far as they can be known before it is sent.
 pub struct Checked {
@@ -43,27 +43,41 @@ pub async fn request(
     if body.is_end_stream() {
         return Ok(Checked { head, body: Upload::empty(), progress });
     }
-    let Some(operation) = exchange.operation else {
-        return Err(Refusal::new(Code::NotFound));
-    };
-    let rules = &policy.operation(operation).rules;
-    if body.size_hint().lower() > rules.max_body {
-        return Err(Refusal::new(Code::PayloadTooLarge));
-    }
+    // Without an operation only a policy that is not enforced lets a request come this far.
+    let none = RequestRules { max_body: u64::MAX, ..RequestRules::default() };
+    let rules = exchange.operation.map_or(&none, |id| &policy.operation(id).rules);
     let media = media_type(&head.headers);
-    if !rules.content_types.is_empty() && !rules.content_types.contains(&media) {
-        return Err(Refusal::new(Code::UnsupportedMediaType));
-    }
+    check_head(exchange, rules, &media, body.size_hint().lower())?;
     let deadline = exchange.started + policy.body_timeout;
-    if let Some(max_depth) = rules.max_depth.filter(|_| is_json(&media)) {
+    let (enforced, known) = (policy.mode == Mode::Enforce, body.size_hint().exact());
+    // A policy that is not enforced must be able to pass on what it cannot hold.
+    let holds = enforced || known.is_some_and(|size| size <= rules.max_body);
+    if let Some(max_depth) = rules.max_depth.filter(|_| is_json(&media) && holds) {
         let whole = read_whole(exchange, body, rules, deadline).await?;
-        json::check(&whole, max_depth).map_err(invalid)?;
+        json::check(&whole, max_depth).or_else(|error| exchange.enforce(invalid(error)))?;
         return Ok(Checked { head, body: Upload::whole(whole), progress });
     }
     let shared = Arc::clone(&progress);
     exchange.facts.upload = Some(Arc::clone(&progress));
-    let body = Upload::stream(body, rules.max_body, exchange.started, deadline, shared);
+    let max = if enforced { rules.max_body } else { u64::MAX };
+    let body = Upload::stream(body, max, exchange.started, deadline, shared);
     Ok(Checked { head, body, progress })
+}
+
+/// What can be said of a body before any of it is read.
+fn check_head(
+    exchange: &mut Exchange,
+    rules: &RequestRules,
+    media: &str,
+    size: u64,
+) -> Result<(), Box<Refusal>> {
+    if size > rules.max_body {
+        exchange.enforce(Refusal::new(Code::PayloadTooLarge))?;
+    }
+    if !rules.content_types.is_empty() && !rules.content_types.iter().any(|known| known == media) {
+        exchange.enforce(Refusal::new(Code::UnsupportedMediaType))?;
+    }
+    Ok(())
 }
 
 async fn read_whole(

@@ -9,6 +9,14 @@
 mod client;
 mod harness;
 mod origin;
+mod raw;
 mod sidecar;
 
+mod bodies;
+mod cors;
+mod headers;
+mod identity;
 mod limits;
+mod paths;
+mod slow;
+mod streams;

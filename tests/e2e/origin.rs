@@ -113,7 +113,8 @@ impl Origin {
         receiver
     }
 
-    /// Shows the pieces of the bodies that come for `path`, as they come.
+    /// Shows the pieces of the bodies that come for `path`, as they come; an empty one says
+    /// that a body was whole.
     pub fn watches(&self, path: &str) -> mpsc::UnboundedReceiver<Bytes> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.script(path, Script::Watched(sender));
@@ -222,6 +223,9 @@ async fn read(
             // The test may have seen enough.
             drop(watcher.send(data));
         }
+    }
+    if let Some(watcher) = &watcher {
+        drop(watcher.send(Bytes::new()));
     }
     Ok(whole)
 }

@@ -1,0 +1,46 @@
+//! A panic in one request costs that request, not its connection.
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+/// Runs a future; a panic in it becomes `None`.
+pub struct CatchPanic<F>(Pin<Box<F>>);
+
+impl<F> CatchPanic<F> {
+    /// Guards `future`.
+    pub fn new(future: F) -> Self {
+        Self(Box::pin(future))
+    }
+}
+
+impl<F: Future> Future for CatchPanic<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        // After a panic the future is never polled again, so no broken state is seen.
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_none_and_the_rest_goes_on() {
+        let fails = async {
+            if std::hint::black_box(true) {
+                panic!("on purpose")
+            }
+        };
+        assert_eq!(CatchPanic::new(fails).await, None);
+        assert_eq!(CatchPanic::new(async { 7 }).await, Some(7));
+    }
+}

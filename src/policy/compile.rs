@@ -14,6 +14,7 @@ mod upstream;
 
 use std::{path::Path, sync::Arc};
 
+pub(super) use sanitize::Redactors;
 pub use settings::{AdminSettings, Settings, StoreSettings};
 
 use super::{
@@ -29,6 +30,7 @@ use crate::telemetry::Metrics;
 /// What a compilation works with.
 pub(super) struct Compiler<'a> {
     file: &'a PolicyFile,
+    redactors: &'a Redactors,
     report: &'a mut Report,
 }
 
@@ -40,6 +42,8 @@ pub(super) struct Beside<'a> {
     pub(super) directory: &'a Path,
     /// SHA-256 of the policy file, in hex.
     pub(super) sha256: String,
+    /// The automata made last.
+    pub(super) redactors: &'a Redactors,
 }
 
 /// Compiles `file`. There is a policy exactly when the report has no errors.
@@ -49,7 +53,7 @@ pub(super) fn compile(
     metrics: &Metrics,
     report: &mut Report,
 ) -> Option<(Policy, Settings)> {
-    let mut compiler = Compiler { file, report };
+    let mut compiler = Compiler { file, redactors: beside.redactors, report };
     let (router, rules) = compiler.operations();
     let identity = compiler.identity(beside.keys);
     let calendars = compiler.check_tiers();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    compile::{self, Beside, Settings},
+    compile::{self, Beside, Redactors, Settings},
     diagnostic::{Diagnostic, Report},
     file::{self, IdentityFile, PolicyFile},
     identity::{Caller, Key, Keys, digest, is_verified_name},
@@ -25,6 +25,7 @@ use crate::{clock::Timestamp, telemetry::Metrics};
 pub struct Loader {
     path: PathBuf,
     directory: PathBuf,
+    redactors: Redactors,
 }
 
 /// What came of reading a policy.
@@ -55,7 +56,7 @@ impl Loader {
         let path = path.into();
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = parent.unwrap_or(Path::new(".")).to_owned();
-        Self { path, directory }
+        Self { path, directory, redactors: Redactors::default() }
     }
 
     /// The policy file.
@@ -83,7 +84,8 @@ impl Loader {
                 content.extend(read(path).unwrap_or_default());
             }
             let keys = self.keys(&file, &mut report, &mut files, &mut content);
-            let beside = Beside { keys, directory: &self.directory, sha256 };
+            let (directory, redactors) = (&self.directory, &self.redactors);
+            let beside = Beside { keys, directory, sha256, redactors };
             let (policy, settings) = compile::compile(&file, beside, metrics, &mut report)?;
             Some(Compiled { policy, settings, file })
         });

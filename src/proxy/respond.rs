@@ -72,7 +72,7 @@ pub async fn reply(
         });
     }
     if cleaner.is_some() && is_small(&body) {
-        let whole = read_whole(body, &policy).await;
+        let whole = Box::pin(read_whole(body, &policy)).await;
         permit.settle(&mut exchange);
         let Some(whole) = whole else {
             let detail = "the upstream's answer broke off";

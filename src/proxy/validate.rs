@@ -53,7 +53,7 @@ pub async fn request(
     // A policy that is not enforced must be able to pass on what it cannot hold.
     let holds = enforced || known.is_some_and(|size| size <= rules.max_body);
     if let Some(max_depth) = rules.max_depth.filter(|_| is_json(&media) && holds) {
-        let whole = read_whole(exchange, body, rules, deadline).await?;
+        let whole = Box::pin(read_whole(exchange, body, rules, deadline)).await?;
         json::check(&whole, max_depth).or_else(|error| exchange.enforce(invalid(error)))?;
         return Ok(Checked { head, body: Upload::whole(whole), progress });
     }

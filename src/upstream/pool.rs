@@ -61,7 +61,13 @@ where
         loop {
             let (mut lease, fresh) = match self.take(upstream) {
                 Some(sender) => (self.lease(upstream, sender), false),
-                None => (self.lease(upstream, connection::open(upstream).await?), true),
+                None => (
+                    self.lease(
+                        upstream, // Boxed because it is rare and large: every request's future would carry its room.
+                        Box::pin(connection::open(upstream)).await?,
+                    ),
+                    true,
+                ),
             };
             let Some(sender) = &mut lease.sender else { continue };
             match sender.try_send_request(request).await {

@@ -1,6 +1,6 @@
 //! Redaction rules into automata, headers into values.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
 
@@ -11,7 +11,7 @@ use crate::{
         file::{ErrorBodies, Redaction, SanitizeFile},
         snapshot::Cleaning,
     },
-    sanitize::{Pack, Redactor, Rule},
+    sanitize::{Pack, Redactor, Rule, RuleError},
     telemetry::Metrics,
 };
 
@@ -26,9 +26,9 @@ impl Compiler<'_> {
             replace: rule.replace.value.clone(),
         };
         let rules: Vec<Rule> = written.rules.iter().map(rule).collect();
-        match Redactor::compile(&packs, &rules) {
-            Ok(redactor) if redactor.is_empty() => None,
-            Ok(redactor) => Some(Arc::new(redactor)),
+        let wanted = (packs, rules);
+        match self.redactors.get(&wanted) {
+            Ok(redactor) => Some(redactor).filter(|redactor| !redactor.is_empty()),
             Err(error) => {
                 let at = written.rules.get(error.index()).map(|rule| rule.pattern.span);
                 let help = "write it in the syntax of Rust's `regex` crate, and keep it small";
@@ -40,6 +40,28 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+}
+
+type Wanted = (Vec<Pack>, Vec<Rule>);
+type Made = (Wanted, Arc<Redactor>);
+
+/// The automata made last. Making them is the dear part of a compilation, and most edits leave
+/// the rules as they are.
+#[derive(Clone, Debug, Default)]
+pub(in crate::policy) struct Redactors(Arc<Mutex<Option<Made>>>);
+
+impl Redactors {
+    fn get(&self, wanted: &Wanted) -> Result<Arc<Redactor>, RuleError> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made_of, redactor)) = &*last
+            && made_of == wanted
+        {
+            return Ok(Arc::clone(redactor));
+        }
+        let redactor = Arc::new(Redactor::compile(&wanted.0, &wanted.1)?);
+        *last = Some((wanted.clone(), Arc::clone(&redactor)));
+        Ok(redactor)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
         handle::PolicyHandle,
         load::{Compiled, Loader},
     },
-    proxy::{CODES, Proxy, Shared, Upload},
+    proxy::{self, CODES, Proxy, Shared, Upload},
     reload::Reloader,
     server::{
         self, BindError, Certificates, ConnectionLimits, Drain, Listener, Runtimes, TlsError,
@@ -276,7 +276,7 @@ impl App {
             },
             drain: self.drain.clone(),
             metrics: Arc::clone(&self.telemetry.metrics),
-            too_slow: TOO_SLOW,
+            too_slow: proxy::too_slow,
         })
     }
 
@@ -316,11 +316,6 @@ impl App {
 const MAX_HEAD: usize = 256 << 10;
 /// Streams that one HTTP/2 connection may have open (Envoy's figure for an edge).
 const MAX_STREAMS: u32 = 100;
-/// The answer to an HTTP/1 head that comes too slowly.
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n\
-content-length: 125\r\nconnection: close\r\n\r\n\
-{\"error\":\"RequestTimeout\",\"message\":\"The request did not arrive in time.\",\"error_code\":\"request_timeout\",\"request_id\":\"none\"}";
-
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
@@ -330,6 +325,7 @@ async fn sweep(shared: Arc<Shared>, pools: Vec<Arc<Pool<Upload>>>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         shared.ledger.sweep(shared.clock.now());
+        shared.telemetry.metrics.store_up.set(i64::from(shared.ledger.is_up()));
         let longest = shared.policy.load().upstream.pool_idle_timeout;
         pools.iter().for_each(|pool| pool.sweep(longest));
     }
@@ -364,17 +360,5 @@ impl Signals {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_slow_answer_has_the_length_that_it_says() {
-        let text = std::str::from_utf8(TOO_SLOW).expect("ASCII");
-        let (_, body) = text.split_once("\r\n\r\n").expect("a head");
-        assert!(text.contains(&format!("content-length: {}\r\n", body.len())));
     }
 }

@@ -129,7 +129,6 @@ impl HealthState {
     fn note(&self, up: bool) {
         let was = self.upstream_up.swap(up, Relaxed);
         self.metrics.upstream_up.set(i64::from(up));
-        self.metrics.store_up.set(i64::from(self.ledger.is_up()));
         if was != up {
             tracing::info!(up, "upstream reachability changed");
         }

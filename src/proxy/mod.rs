@@ -45,7 +45,7 @@ pub use download::Download;
 use exchange::Exchange;
 use forward::Reply;
 use panic::CatchPanic;
-pub use refusal::{CODES, Code, Refusal};
+pub use refusal::{CODES, Code, Refusal, too_slow};
 use settle::Permit;
 pub use upload::Upload;
 

@@ -265,6 +265,23 @@ impl Refusal {
     }
 }
 
+/// The whole answer, head and all, to an HTTP/1 head that comes too slowly: nothing is known of
+/// such a request yet, so there is no exchange to answer it.
+pub fn too_slow() -> Vec<u8> {
+    let id = crate::id::RequestId::mint().0.to_string();
+    let refusal = Refusal::new(Code::RequestTimeout);
+    let body = refusal.body(Dialect::Weir, &id);
+    let mut answer = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n\
+         cache-control: no-store\r\nx-request-id: {id}\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.extend_from_slice(&body);
+    answer
+}
+
 #[derive(Serialize)]
 struct WeirBody<'a> {
     error: &'a str,

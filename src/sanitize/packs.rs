@@ -1,9 +1,8 @@
 //! The built-in rules, as patterns and judges.
 //!
-//! A pattern is a byte regex that finds a candidate by its outer form; its
-//! [`Judge`] looks at the candidate and says which part of it to mask, if any.
-//! This keeps the automaton small (no counted repetitions) and legitimate text
-//! whole. Decides nothing about streams.
+//! A [`Secret`] finds a candidate by its outer form; its [`Judge`] looks at the
+//! candidate and says which part of it to mask, if any. This keeps the automata
+//! small and legitimate text whole. Decides nothing about streams.
 //!
 //! # Limits
 //! Heuristics: a secret without a telling form or name passes, and so does a
@@ -21,7 +20,7 @@ use std::str::FromStr;
 use judge::Judge;
 
 /// What a match of a built-in pack is replaced with.
-pub(super) const REPLACEMENT: &str = "[redacted]";
+pub(super) const REPLACEMENT: &[u8] = b"[redacted]";
 
 /// A built-in set of patterns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,12 +42,72 @@ pub enum Pack {
 )]
 pub struct UnknownPack;
 
-/// One pattern of a pack.
+/// One kind of secret: a head that announces it anywhere in the text, and the
+/// tail that must follow at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Secret {
-    /// A byte regex, ASCII only, with the `<…>` shorthands of [`expand`].
-    pub pattern: &'static str,
+    /// Literals of at least three bytes.
+    pub heads: &'static [&'static str],
+    /// A byte regex, ASCII only, with the shorthands of [`expand`]; may match the empty string.
+    pub tail: &'static str,
     pub judge: Judge,
+    /// The heads are lower case and match any case.
+    pub fold: bool,
+    /// A head must begin a word.
+    pub word: bool,
+    /// Bytes before the head that belong to the candidate; some of [`RUN`].
+    pub reach: Class,
+    /// The only spelling of lines that the tail is meant for; all if `None`.
+    pub spelling: Option<usize>,
+}
+
+/// Bytes that may belong to a candidate whose head comes later: host names, schemes, paths, class names.
+pub(super) static RUN: [bool; 256] = bytes(b"_.$+/-");
+
+/// A set of bytes; `None` is the empty one.
+pub(super) type Class = Option<&'static [bool; 256]>;
+
+/// ASCII letters, digits, and these bytes.
+const fn bytes(more: &[u8]) -> [bool; 256] {
+    let mut class = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        class[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < more.len() {
+        class[more[index] as usize] = true;
+        index += 1;
+    }
+    class
+}
+
+/// The most bytes that a candidate reaches back before its head.
+pub(super) const MAX_REACH: usize = 256;
+
+impl Secret {
+    /// Its heads begin a word.
+    const fn new(heads: &'static [&'static str], tail: &'static str, judge: Judge) -> Self {
+        Self { heads, tail, judge, fold: false, word: true, reach: None, spelling: None }
+    }
+
+    /// Its heads may stand anywhere.
+    const fn inside(heads: &'static [&'static str], tail: &'static str, judge: Judge) -> Self {
+        Self { word: false, ..Self::new(heads, tail, judge) }
+    }
+
+    const fn any_case(self) -> Self {
+        Self { fold: true, ..self }
+    }
+
+    const fn reaching(self, reach: &'static [bool; 256]) -> Self {
+        Self { reach: Some(reach), ..self }
+    }
+
+    const fn spelt(self, spelling: usize) -> Self {
+        Self { spelling: Some(spelling), ..self }
+    }
 }
 
 impl Pack {
@@ -85,9 +144,7 @@ impl FromStr for Pack {
 }
 
 /// Shorthands that mean the same everywhere; one may use those below it.
-const SHORTHANDS: [(&str, &str); 4] = [
-    // Beginning of a word, where a JSON, URL or JavaScript escape before it counts as a space.
-    ("<left>", r"(?:\b|\\[nrtbf]|\\u00[0-9a-f]{2}|%[0-9A-F]{2})"),
+const SHORTHANDS: [(&str, &str); 3] = [
     // A quote, possibly escaped, or nothing.
     ("<quote>", r"(?:\\*[\x22'])?"),
     // The rest of a line that may be plain or in JSON: a quote that could close a string ends it.
@@ -128,13 +185,17 @@ const SPELLINGS: [Spelling; 3] = [
     ],
 ];
 
-/// Writes the shorthands of a built-in pattern out, once for each spelling that it asks for.
-pub(super) fn expand(pattern: &str) -> Vec<String> {
+/// Writes the shorthands out; alternatives for each spelling, if the pattern asks for one.
+pub(super) fn expand(pattern: &str, spelling: Option<usize>) -> String {
     let common = substitute(pattern, &SHORTHANDS);
+    let chosen = SPELLINGS
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| spelling.is_none_or(|chosen| chosen == *index));
     let mut written: Vec<String> =
-        SPELLINGS.iter().map(|spelling| substitute(&common, spelling)).collect();
+        chosen.map(|(_, spelling)| substitute(&common, spelling)).collect();
     written.dedup();
-    written
+    written.join("|")
 }
 
 fn substitute(pattern: &str, pairs: &[(&str, &str)]) -> String {

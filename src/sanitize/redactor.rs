@@ -1,15 +1,13 @@
 //! Compiles packs and own rules into one immutable redactor.
 //!
 //! Own rules are parsed as Unicode regexes over bytes; `\b` and its kin are
-//! ASCII, because only those can be decided byte by byte. At the same place a
-//! pack wins over an own rule, so that an own rule never shortens what a pack
-//! would mask.
+//! ASCII, because only those can be decided byte by byte.
 //!
 //! # Failure
 //! A bad own rule is named by its index, with a phrase for the operator.
 //!
 //! # Limits
-//! All patterns together must fit into a DFA of 16 MiB.
+//! All own rules together must fit into an automaton of 16 MiB.
 
 use std::borrow::Cow;
 
@@ -17,11 +15,13 @@ use regex_syntax::hir::{Class, Hir, HirKind, Look};
 use regex_syntax::{Parser, ParserBuilder};
 
 use super::Hits;
-use super::automaton::{Automaton, TooComplex};
-use super::machine::Machine;
-use super::output::Output;
-use super::packs::judge::{self, Judge};
-use super::packs::{self, Pack};
+use super::automaton::Seeker;
+use super::built_in::{self, BuiltIn};
+use super::own::{self, Own, OwnRule};
+use super::packs::Pack;
+use super::prefixes::Prefixes;
+use super::stage::Stage;
+use super::window::{Before, Window};
 
 /// An operator's own rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub enum RuleError {
         /// Which of the operator's rules.
         index: usize,
     },
-    /// The pattern needs too much memory, alone or together with the packs and the rules before it.
+    /// The pattern needs too much memory, alone or together with the rules before it.
     #[error("the pattern is too complex: use shorter repetitions or narrower classes")]
     TooComplex {
         /// Which of the operator's rules.
@@ -82,25 +82,9 @@ impl RuleError {
 /// Finds and replaces; immutable, built once per policy.
 #[derive(Debug)]
 pub struct Redactor {
-    /// `None` without any pattern.
-    pub(super) automaton: Option<Automaton>,
-    pub(super) entries: Vec<Entry>,
-    pub(super) labels: Vec<Label>,
-}
-
-/// What one pattern of the automaton stands for.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// Index of its label.
-    pub label: usize,
-    pub judge: Judge,
-}
-
-/// A pack or own rule as the outside sees it.
-#[derive(Debug)]
-pub(super) struct Label {
-    name: Box<str>,
-    pub replacement: Box<[u8]>,
+    pub(super) built_in: Option<BuiltIn>,
+    pub(super) own: Option<Own>,
+    names: Vec<Box<str>>,
 }
 
 impl Redactor {
@@ -110,110 +94,86 @@ impl Redactor {
     /// The first own rule that is not a regex, matches the empty string, can
     /// never match, or makes the whole too complex.
     pub fn compile(packs: &[Pack], rules: &[Rule]) -> Result<Self, RuleError> {
-        let mut draft = Draft::default();
-        for pack in Pack::ALL.into_iter().filter(|pack| packs.contains(pack)) {
-            draft.add_pack(pack);
-        }
-        let builtin = draft.patterns.len();
-        for (index, rule) in rules.iter().enumerate() {
-            draft.add_rule(index, rule)?;
-        }
-        let automaton = match draft.patterns.is_empty() {
-            true => None,
-            false => Some(build(&draft.patterns).map_err(|_| draft.culprit(builtin))?),
+        let packs: Vec<Pack> = Pack::ALL.into_iter().filter(|pack| packs.contains(pack)).collect();
+        let own = match rules {
+            [] => None,
+            rules => Some(compile_own(packs.len(), rules)?),
         };
-        Ok(Self { automaton, entries: draft.entries, labels: draft.labels })
+        let built_in = (!packs.is_empty()).then(|| BuiltIn::new(packs.iter().copied().enumerate()));
+        let names =
+            packs.iter().map(|pack| pack.name()).chain(rules.iter().map(|rule| &*rule.name));
+        Ok(Self { built_in, own, names: names.map(Box::from).collect() })
     }
 
     /// Says whether there is nothing to look for.
     pub fn is_empty(&self) -> bool {
-        self.automaton.is_none()
+        self.built_in.is_none() && self.own.is_none()
     }
 
     /// The value of the metric label `rule` for each pack, then each own rule; the index is that of [`Hits`].
     pub fn rule_names(&self) -> impl Iterator<Item = &str> {
-        self.labels.iter().map(|label| &*label.name)
+        self.names.iter().map(|name| &**name)
     }
 
-    /// Heap memory of the tables, in bytes.
+    /// Heap memory of the automata, in bytes.
     pub fn memory_usage(&self) -> usize {
-        self.automaton.as_ref().map_or(0, Automaton::memory_usage)
+        let built_in = self.built_in.as_ref().map_or(0, BuiltIn::memory_usage);
+        built_in + self.own.as_ref().map_or(0, |own| own.seeker.table.memory_usage())
     }
 
     /// Redacts a whole text; borrows it when nothing matched.
     pub fn redact<'a>(&self, text: &'a [u8], hits: &mut Hits) -> Cow<'a, [u8]> {
-        let mut output = Output::default();
-        let mut machine = Machine::new(self);
-        machine.advance(self, text, &mut output, hits);
-        machine.finish(self, text, &mut output, hits);
-        output.into_whole(text)
+        let mut text = Cow::Borrowed(text);
+        if let Some(rules) = &self.built_in {
+            text = whole::<built_in::Search>(rules, text, hits);
+        }
+        if let Some(rules) = &self.own {
+            text = whole::<own::Search>(rules, text, hits);
+        }
+        text
     }
 }
 
-/// Patterns and labels while they are collected.
-#[derive(Default)]
-struct Draft {
-    patterns: Vec<Hir>,
-    entries: Vec<Entry>,
-    labels: Vec<Label>,
+fn whole<'a, S: Stage>(rules: &S::Rules, text: Cow<'a, [u8]>, hits: &mut Hits) -> Cow<'a, [u8]> {
+    let mut window = Window::new(&text, Before::default(), true);
+    S::begin(rules).advance(rules, &mut window, hits);
+    let output = window.into_output();
+    output.into_whole(text)
 }
 
-impl Draft {
-    fn add_pack(&mut self, pack: Pack) {
-        let label = self.label(pack.name(), packs::REPLACEMENT);
-        for secret in pack.secrets() {
-            for pattern in packs::expand(secret.pattern) {
-                let hir =
-                    bytes_parser().parse(&pattern).expect("built-in patterns are parsed by a test");
-                self.patterns.push(hir);
-                self.entries.push(Entry { label, judge: secret.judge });
-            }
+fn compile_own(packs: usize, rules: &[Rule]) -> Result<Own, RuleError> {
+    let parsed = rules.iter().enumerate().map(|(index, rule)| parse(index, &rule.pattern));
+    let hirs = parsed.collect::<Result<Vec<Hir>, RuleError>>()?;
+    let seeker = Seeker::build(&hirs).map_err(|_| culprit(&hirs))?;
+    let labels = rules.iter().zip(packs..);
+    let rules =
+        labels.map(|(rule, label)| OwnRule { label, replacement: rule.replace.as_bytes().into() });
+    Ok(Own { seeker, prefixes: Prefixes::of(&hirs), rules: rules.collect() })
+}
+
+fn parse(index: usize, pattern: &str) -> Result<Hir, RuleError> {
+    let hir = own_parser().parse(pattern).map_err(|error| syntax_error(index, &error))?;
+    match hir.properties().minimum_len() {
+        Some(0) => Err(RuleError::MatchesEmpty { index }),
+        None => Err(RuleError::NeverMatches { index }),
+        Some(_) => Ok(with_ascii_borders(&hir)),
+    }
+}
+
+/// Names the first rule with which the patterns no longer fit.
+fn culprit(hirs: &[Hir]) -> RuleError {
+    let (mut fits, mut fails) = (0, hirs.len());
+    while fits + 1 < fails {
+        let middle = fits.midpoint(fails);
+        match Seeker::build(&hirs[..middle]) {
+            Ok(_) => fits = middle,
+            Err(_) => fails = middle,
         }
     }
-
-    fn add_rule(&mut self, index: usize, rule: &Rule) -> Result<(), RuleError> {
-        let hir =
-            unicode_parser().parse(&rule.pattern).map_err(|error| syntax_error(index, &error))?;
-        match hir.properties().minimum_len() {
-            Some(0) => return Err(RuleError::MatchesEmpty { index }),
-            None => return Err(RuleError::NeverMatches { index }),
-            Some(_) => {}
-        }
-        let label = self.label(&rule.name, &rule.replace);
-        self.patterns.push(with_ascii_borders(&hir));
-        self.entries.push(Entry { label, judge: judge::exact });
-        Ok(())
-    }
-
-    fn label(&mut self, name: &str, replacement: &str) -> usize {
-        let replacement = replacement.as_bytes().into();
-        self.labels.push(Label { name: name.into(), replacement });
-        self.labels.len() - 1
-    }
-
-    /// Names the first own rule with which the patterns no longer fit.
-    fn culprit(&self, builtin: usize) -> RuleError {
-        let (mut fits, mut fails) = (builtin, self.patterns.len());
-        while fits + 1 < fails {
-            let middle = fits.midpoint(fails);
-            match build(&self.patterns[..middle]) {
-                Ok(_) => fits = middle,
-                Err(_) => fails = middle,
-            }
-        }
-        RuleError::TooComplex { index: fails.saturating_sub(builtin + 1) }
-    }
+    RuleError::TooComplex { index: fails.saturating_sub(1) }
 }
 
-fn build(patterns: &[Hir]) -> Result<Automaton, TooComplex> {
-    Automaton::build(&patterns.iter().collect::<Vec<_>>())
-}
-
-fn bytes_parser() -> Parser {
-    ParserBuilder::new().unicode(false).utf8(false).build()
-}
-
-fn unicode_parser() -> Parser {
+fn own_parser() -> Parser {
     ParserBuilder::new().utf8(false).build()
 }
 

@@ -2,56 +2,47 @@
 //!
 //! [`Stream`] takes chunks of any size and yields chunks that are safe to
 //! forward. A match may lie across a chunk border, so the longest suffix that
-//! may still become a match, and only that, is held back until more arrives.
+//! may still become part of a match, and only that, is held back until more arrives.
 //!
 //! # Failure
 //! None. A stream that is dropped without [`Stream::finish`] loses what it holds.
 //!
 //! # Limits
-//! Holds at most [`MAX_HELD`](super::MAX_HELD) bytes.
+//! Holds at most [`MAX_HELD`](super::MAX_HELD) bytes for the packs, and as much for the own rules.
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::machine::Machine;
-use super::output::Output;
-use super::{Hits, Redactor};
+use super::stage::Filter;
+use super::{Hits, Redactor, built_in, own};
 
 /// The redaction of one response.
+#[derive(Debug)]
 pub struct Stream {
     redactor: Arc<Redactor>,
-    machine: Machine,
-    held: Vec<u8>,
+    built_in: Option<Filter<built_in::Search>>,
+    own: Option<Filter<own::Search>>,
     hits: Hits,
 }
 
 impl Stream {
     /// Begins a response.
     pub fn new(redactor: Arc<Redactor>) -> Self {
-        let machine = Machine::new(&redactor);
-        Self { redactor, machine, held: Vec::new(), hits: Hits::new() }
+        let built_in = redactor.built_in.as_ref().map(Filter::new);
+        let own = redactor.own.as_ref().map(Filter::new);
+        Self { redactor, built_in, own, hits: Hits::new() }
     }
 
     /// Takes a chunk and yields what may be forwarded now: the very same chunk
     /// when nothing matched and nothing is held.
     pub fn push(&mut self, chunk: Bytes) -> Bytes {
-        let text = self.with_held(chunk);
-        let mut output = Output::default();
-        self.machine.advance(&self.redactor, &text, &mut output, &mut self.hits);
-        let hold = self.machine.hold(&self.redactor, &text);
-        self.machine.rebase(&text, hold);
-        self.held.extend_from_slice(&text[hold..]);
-        output.into_bytes(&text, hold)
+        self.pass(chunk, false)
     }
 
-    /// Ends the response and yields the rest.
+    /// Ends the response and yields the rest. Nothing may be pushed after it.
     pub fn finish(&mut self) -> Bytes {
-        let text = self.with_held(Bytes::new());
-        let mut output = Output::default();
-        self.machine.finish(&self.redactor, &text, &mut output, &mut self.hits);
-        self.machine = Machine::new(&self.redactor);
-        output.into_bytes(&text, text.len())
+        self.pass(Bytes::new(), true)
     }
 
     /// What was replaced so far.
@@ -61,17 +52,17 @@ impl Stream {
 
     /// How many bytes are held back now.
     pub fn held(&self) -> usize {
-        self.held.len()
+        let built_in = self.built_in.as_ref().map_or(0, Filter::held);
+        built_in + self.own.as_ref().map_or(0, Filter::held)
     }
 
-    fn with_held(&mut self, chunk: Bytes) -> Bytes {
-        if self.held.is_empty() {
-            return chunk;
+    fn pass(&mut self, mut chunk: Bytes, last: bool) -> Bytes {
+        if let (Some(filter), Some(rules)) = (&mut self.built_in, &self.redactor.built_in) {
+            chunk = filter.push(rules, chunk, last, &mut self.hits);
         }
-        let mut text = BytesMut::with_capacity(self.held.len() + chunk.len());
-        text.extend_from_slice(&self.held);
-        text.extend_from_slice(&chunk);
-        self.held.clear();
-        text.freeze()
+        if let (Some(filter), Some(rules)) = (&mut self.own, &self.redactor.own) {
+            chunk = filter.push(rules, chunk, last, &mut self.hits);
+        }
+        chunk
     }
 }

@@ -65,7 +65,7 @@ pub struct Listener<H> {
     /// Where connections are counted.
     pub metrics: Arc<Metrics>,
     /// What an HTTP/1 head that comes too slowly is answered with.
-    pub too_slow: &'static [u8],
+    pub too_slow: fn() -> Vec<u8>,
 }
 
 impl<H: Handler> Listener<H> {

@@ -10,7 +10,7 @@
 //! HTTP/1 and the connection ends; an idle connection ends without a word.
 
 use std::{
-    io,
+    io::{self, BufRead},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -39,8 +39,9 @@ pub(super) struct Guarded<S> {
     /// When the head that is being read began, and how many requests had begun by then.
     head: Option<(Instant, u32)>,
     closing: Closing,
-    /// The answer to a head that is too slow, and how much of it is written.
-    too_slow: (&'static [u8], usize),
+    /// The answer to a head that is too slow, once it is needed.
+    too_slow: fn() -> Vec<u8>,
+    answer: Option<io::Cursor<Vec<u8>>>,
 }
 
 enum Closing {
@@ -55,7 +56,7 @@ impl<S> Guarded<S> {
         stream: S,
         peer: Arc<Peer>,
         limits: ConnectionLimits,
-        too_slow: &'static [u8],
+        too_slow: fn() -> Vec<u8>,
     ) -> Self {
         let first = Instant::now() + limits.header_timeout;
         Self {
@@ -65,7 +66,8 @@ impl<S> Guarded<S> {
             timer: Box::pin(sleep_until(first.into())),
             head: None,
             closing: Closing::Open,
-            too_slow: (too_slow, 0),
+            too_slow,
+            answer: None,
         }
     }
 
@@ -114,10 +116,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
 
     /// Writes the answer to a slow head; an error while doing so ends the connection as well.
     fn poll_answer_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.too_slow.1 < self.too_slow.0.len() {
-            let rest = &self.too_slow.0[self.too_slow.1..];
+        let answer = self.answer.get_or_insert_with(|| io::Cursor::new((self.too_slow)()));
+        loop {
+            let rest = answer.fill_buf().unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
             match ready!(Pin::new(&mut self.stream).poll_write(cx, rest)) {
-                Ok(written) if written > 0 => self.too_slow.1 += written,
+                Ok(written) if written > 0 => answer.consume(written),
                 _ => return Poll::Ready(()),
             }
         }

@@ -13,10 +13,12 @@ mod raw;
 mod sidecar;
 
 mod bodies;
+mod cleaning;
 mod cors;
 mod headers;
 mod identity;
 mod limits;
 mod paths;
+mod seeing;
 mod slow;
 mod streams;

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
     sync::{Arc, Mutex},
     thread::JoinHandle,
 };
@@ -143,6 +143,11 @@ impl Running {
         let mut command = weir();
         command.current_dir(home.path()).args(["run", "--threads", "2"]);
         command.envs(home.plan.environment.iter().map(|(name, value)| (name, value)));
+        Self::of(command)
+    }
+
+    /// Starts this command as the child.
+    pub fn of(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let reader = read(child.stderr.take().unwrap(), Arc::clone(&log));

@@ -7,79 +7,62 @@
 //! # Limits
 //! A password with a bare quote or space in a URL ends the match there.
 
-use super::Secret;
-use super::judge::{Site, Verdict, pass, trim, trimmed};
+use super::judge::{Site, Verdict, trimmed};
+use super::{Secret, bytes};
 
 #[rustfmt::skip]
 pub(super) const SECRETS: &[Secret] = &[
-    Secret { pattern: KNOWN, judge: trimmed },
-    Secret { pattern: r"<left>jdbc:[a-z0-9]+:[^\s\x22'<>`\\]+", judge: trimmed },
-    Secret { pattern: WITH_PASSWORD, judge: trimmed },
-    Secret { pattern: r"<left>[\w.-]+:[^\s\x22'<>`\\@/]+@(?:tcp|unix)\([^\s\x22'<>`\\)]*\)/?[\w?=&%.-]*", judge: trimmed },
-    Secret { pattern: ADO, judge: ado },
-    Secret { pattern: LIBPQ, judge: libpq },
+    Secret::new(SCHEMES, KNOWN, trimmed).any_case(),
+    Secret::new(&["jdbc:"], r"[a-z0-9]+:(?:[^\s\x22'<>`\\]|\\/)+", trimmed),
+    Secret::inside(&["://", ":\\/\\/"], USERINFO, trimmed).reaching(&SCHEME),
+    Secret::new(KEYWORDS, PAIRS, keywords).any_case(),
 ];
 
-const KNOWN: &str = concat!(
-    r"<left>(?i:postgres(?:ql)?|mysqlx?|mariadb|mongodb|rediss?|amqps?|mssql|sqlserver|oracle|cockroach(?:db)?",
-    r"|clickhouse|kafka|nats|ldaps?|memcached?|cassandra|neo4j|bolt|couchbases?|couchdb|snowflake|redshift|db2|timescaledb",
-    r"|pulsar|mqtts?|elasticsearch|influxdb|etcd)(?i:\+[a-z0-9_]+)*",
-    r"://[^\s\x22'<>`\\]+",
-);
+/// Schemes that no public address has.
+#[rustfmt::skip]
+const SCHEMES: &[&str] = &[
+    "postgres", "mysql", "mariadb", "mongodb", "redis", "amqp", "mssql", "sqlserver", "oracle", "cockroach", "clickhouse", "kafka",
+    "nats", "ldap", "memcache", "cassandra", "neo4j", "bolt", "couchbase", "couchdb", "snowflake", "redshift", "db2", "timescaledb",
+    "pulsar", "mqtt", "elasticsearch", "influxdb", "etcd",
+];
 
-const WITH_PASSWORD: &str =
-    r"<left>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\x22'<>`\\?#]*:[^\s/@\x22'<>`\\]+@[^\s\x22'<>`\\]+";
+/// The rest of the scheme, with a driver, and of the URL; `\/` is how some JSON encoders write a slash.
+const KNOWN: &str = r"(?i:ql|db|x|d|s)?(?:\+[A-Za-z0-9_]+)*:\\?/\\?/(?:[^\s\x22'<>`\\]|\\/)+";
 
-const ADO: &str = concat!(
-    r"<left>(?i:server|data source|addr(?:ess)?|network address|host(?:name)?|endpoint|defaultendpointsprotocol",
-    r"|accountendpoint|accountname|driver|provider|database|initial catalog|user id|uid|password|pwd|dsn)",
-    r"[ \t]*=[^;\x22'\\\r\n<>=]*;",
-    r"(?:[ \t]*[A-Za-z][A-Za-z ]*=[^;\x22'\\\r\n<>]*;)*",
-    r"(?:[ \t]*[A-Za-z][A-Za-z ]*=[^;\s\x22'\\<>]+)?",
-);
+static SCHEME: [bool; 256] = bytes(b"+.-");
 
-const LIBPQ: &str = concat!(
-    r"<left>(?:host(?:addr)?|port|user|dbname|database|password|sslmode|connect_timeout)=(?:'[^'\x22\\\r\n]*'|[^\s\x22'\\,;&<>]+)",
+const USERINFO: &str = r"[^\s/:@\x22'<>`\\?#]*:[^\s/@\x22'<>`\\]+@(?:[^\s\x22'<>`\\]|\\/)+";
+
+/// The first keyword of an ADO, ODBC or libpq string.
+#[rustfmt::skip]
+const KEYWORDS: &[&str] = &[
+    "server", "data source", "addr", "address", "network address", "host", "hostname", "hostaddr", "endpoint", "defaultendpointsprotocol",
+    "accountendpoint", "accountname", "driver", "provider", "database", "initial catalog", "user", "user id", "uid", "password", "pwd",
+    "dsn", "port", "dbname", "sslmode",
+];
+
+/// ADO: `value;Key=value;…`, or libpq: `value key=value …`.
+const PAIRS: &str = concat!(
+    r"[ \t]*=(?:[^;\x22'\\\r\n<>=]*;(?:[ \t]*[A-Za-z][A-Za-z ]*=[^;\x22'\\\r\n<>]*;){0,20}(?:[ \t]*[A-Za-z][A-Za-z ]*=[^;\s\x22'\\<>]+)?",
+    r"|(?:'[^'\x22\\\r\n]*'|[^\s\x22'\\,;&<>]+)",
     r"(?:[ \t]+(?:host(?:addr)?|port|user|dbname|database|password|sslmode|connect_timeout|application_name)",
-    r"=(?:'[^'\x22\\\r\n]*'|[^\s\x22'\\,;&<>]+))+",
+    r"=(?:'[^'\x22\\\r\n]*'|[^\s\x22'\\,;&<>]+)){1,20})",
 );
 
 /// Keyword lists also occur in cookies and code: a database's needs its own words.
-fn ado(site: Site<'_>) -> Verdict {
+fn keywords(site: Site<'_>) -> Verdict {
     let text = site.bytes.to_ascii_lowercase();
-    let has = |word: &str| memmem(&text, word.as_bytes());
-    let secret = ["password", "pwd", "accountkey", "sharedaccesskey"].into_iter().any(has);
-    let place = [
-        "server", "source", "host", "addr", "endpoint", "account", "driver", "database", "catalog",
-    ]
-    .into_iter()
-    .any(has);
-    let trusted = (has("database=") || has("catalog=")) && (has("server=") || has("source="));
-    if trusted || (secret && place) {
-        return trimmed_keeping_base64(site);
+    let has = |word: &&str| text.windows(word.len()).any(|window| window == word.as_bytes());
+    let count = |words: &[&str]| words.iter().filter(|word| has(word)).count();
+    let secret = count(&["password", "pwd", "accountkey", "sharedaccesskey"]);
+    let place = count(&["server", "source", "host", "addr", "endpoint", "account", "driver"]);
+    let content = count(&["database=", "catalog=", "dbname="]);
+    let other = count(&["user", "uid=", "port="]);
+    if place.min(1) + content.min(1) + secret.min(1) + other.min(1) >= 2
+        && !(secret + content == 0 && text.contains(&b';'))
+    {
+        return trimmed(site);
     }
-    let key =
-        site.bytes.iter().position(|byte| *byte == b'=').map_or(site.bytes.len(), |at| at + 1);
-    Verdict::Pass(key)
-}
-
-fn libpq(site: Site<'_>) -> Verdict {
-    let has = |word: &str| memmem(site.bytes, word.as_bytes());
-    let words = ["host", "user=", "dbname=", "database=", "password=", "port="];
-    match words.into_iter().filter(|word| has(word)).count() {
-        0..=1 => {
-            Verdict::Pass(site.bytes.iter().position(|byte| *byte == b'=').map_or(1, |at| at + 1))
-        }
-        _ => trimmed(site),
-    }
-}
-
-fn trimmed_keeping_base64(site: Site<'_>) -> Verdict {
-    let end = trim(site.bytes);
-    let start = super::judge::border(site.bytes);
-    if end <= start { pass(site) } else { Verdict::Mask(start..end) }
-}
-
-fn memmem(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
+    let key = site.bytes.iter().position(|byte| *byte == b'=');
+    Verdict::Pass(key.map_or(1, |at| at + 1))
 }

@@ -9,39 +9,45 @@
 mod assignment;
 
 use super::Secret;
-use super::judge::{Site, Verdict, after, border, looks_generated, pass, whole, whole_if};
+use super::judge::{Site, Verdict, after, border, looks_generated, whole, whole_if};
+
+/// The rest of a token.
+const WORD: &str = r"\w+";
+const DASHED: &str = r"[\w-]+";
+const DOTTED: &str = r"[\w.-]+";
 
 #[rustfmt::skip]
 pub(super) const SECRETS: &[Secret] = &[
-    // PEM first: its header would otherwise be cut short by weaker patterns.
-    Secret { pattern: PEM, judge: whole },
-    Secret { pattern: r"<left>eyJ[\w-]+(?:\.{1,2}[\w-]+)+", judge: jwt },
-    Secret { pattern: r"<left>sk-[\w-]+", judge: sk },
-    Secret { pattern: r"<left>(?:[sr]k_(?:live|test)|whsec)_\w+", judge: |s| long(s, 14) },
-    Secret { pattern: r"<left>A(?:KI|SI|BI|CC)A[A-Z0-9]+", judge: |s| whole_if(tail(s).len() == 20, s) },
-    Secret { pattern: r"<left>gh[pousr]_\w+", judge: |s| long(s, 20) },
-    Secret { pattern: r"<left>github_pat_\w+", judge: |s| long(s, 24) },
-    Secret { pattern: r"<left>gl(?:pat|dt|ptt|cbt|rt|soat|ft|agent)-[\w.-]+", judge: |s| token(s, 16) },
-    Secret { pattern: r"<left>x(?:ox[a-z]|app)-[\w-]+", judge: |s| long(s, 15) },
-    Secret { pattern: r"\bhooks\.slack\.com/(?:services|workflows)/[\w/-]+", judge: |s| long(s, 40) },
-    Secret { pattern: r"<left>AIza[\w-]+", judge: |s| long(s, 35) },
-    Secret { pattern: r"<left>(?:hf|npm)_[A-Za-z0-9]+", judge: |s| long(s, 24) },
-    Secret { pattern: r"<left>pypi-[\w-]+", judge: |s| token(s, 24) },
-    Secret { pattern: r"<left>SG\.[\w-]+\.[\w-]+", judge: |s| token(s, 32) },
-    Secret { pattern: r"<left>SK[0-9a-f]+", judge: |s| whole_if(tail(s).len() == 34, s) },
-    Secret { pattern: r"<left>do[opr]_v1_[0-9a-f]+", judge: |s| long(s, 32) },
-    Secret { pattern: r"<left>weir_[\w-]+", judge: |s| token(s, 20) },
-    Secret { pattern: r"<left>(?i:bearer)(?:\s|%20|\+)+[\w.~+/=-]+", judge: bearer },
-    Secret { pattern: r"<left>(?i:basic)(?:\s|%20|\+)+[A-Za-z0-9+/]+={0,2}", judge: basic },
-    Secret { pattern: assignment::JSON, judge: assignment::quoted },
-    Secret { pattern: assignment::NESTED, judge: assignment::quoted },
-    Secret { pattern: assignment::PLAIN, judge: assignment::plain },
+    Secret::inside(&["-----BEGIN "], PEM, whole),
+    Secret::new(&["eyJ"], r"[\w-]+(?:\.{1,2}[\w-]+)+", jwt),
+    Secret::new(&["sk-"], DASHED, |s| generated(s, b"sk-", 16)),
+    Secret::new(&["sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_"], WORD, |s| long(s, 14)),
+    Secret::new(&["AKIA", "ASIA", "ABIA", "ACCA"], WORD, aws),
+    Secret::new(&["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"], WORD, |s| long(s, 20)),
+    Secret::new(&["glpat-", "gldt-", "glptt-", "glcbt-", "glrt-", "glsoat-", "glft-", "glagent-"], DOTTED, |s| generated(s, b"", 16)),
+    Secret::new(&["xoxa-", "xoxb-", "xoxc-", "xoxd-", "xoxe-", "xoxe.xox", "xoxo-", "xoxp-", "xoxr-", "xoxs-", "xapp-"], DOTTED, |s| long(s, 15)),
+    Secret::inside(&["hooks.slack.com/services/", "hooks.slack.com/workflows/"], r"[\w/-]+", |s| long(s, 40)),
+    Secret::new(&["AIza"], DASHED, |s| long(s, 35)),
+    Secret::new(&["hf_"], WORD, |s| generated(s, b"hf_", 20)),
+    Secret::new(&["npm_"], WORD, |s| generated(s, b"npm_", 20)),
+    Secret::new(&["pypi-"], DASHED, |s| generated(s, b"pypi-", 20)),
+    Secret::new(&["SG."], r"[\w-]+\.[\w-]+", |s| generated(s, b"SG.", 28)),
+    Secret::new(TWILIO, WORD, twilio),
+    Secret::new(&["dop_v1_", "doo_v1_", "dor_v1_"], WORD, |s| long(s, 32)),
+    Secret::new(&["weir_"], DASHED, |s| generated(s, b"weir_", 16)),
+    Secret::new(&["bearer"], r"(?:\s|%20|\+)+[\w.~+/=-]+", bearer).any_case(),
+    Secret::new(&["basic"], r"(?:\s|%20|\+)+[A-Za-z0-9+/]+={0,2}", basic).any_case(),
+    Secret::inside(assignment::HEADS, assignment::TAIL, assignment::value).any_case(),
 ];
+
+/// Account and key SIDs: `SK` and 32 hexadecimal digits.
+#[rustfmt::skip]
+const TWILIO: &[&str] = &["SK0", "SK1", "SK2", "SK3", "SK4", "SK5", "SK6", "SK7", "SK8", "SK9", "SKa", "SKb", "SKc", "SKd", "SKe", "SKf"];
 
 /// From the header on, every byte of the body is part of the match, so that a
 /// key that is cut off, or is longer than a stream may hold, is masked too.
 const PEM: &str = concat!(
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
+    r"[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
     r"(?:[A-Za-z0-9+/=\s]|\\+[nrt]|\\/|(?:Proc-Type|DEK-Info|Comment|Version):[^\x22\\\r\n]*)*",
     r"(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----)?",
 );
@@ -54,13 +60,20 @@ fn long(site: Site<'_>, at_least: usize) -> Verdict {
     whole_if(tail(site).len() >= at_least, site)
 }
 
-fn token(site: Site<'_>, at_least: usize) -> Verdict {
-    whole_if(looks_generated(tail(site), at_least), site)
+/// Prefixes are also names of other things: `sk-fading-circle`, `weir_requests_total`.
+fn generated(site: Site<'_>, prefix: &[u8], at_least: usize) -> Verdict {
+    whole_if(looks_generated(after(site.bytes, prefix), at_least), site)
 }
 
-/// `sk-` also begins CSS classes (`sk-fading-circle`) and package names.
-fn sk(site: Site<'_>) -> Verdict {
-    whole_if(looks_generated(after(site.bytes, b"sk-"), 16), site)
+fn aws(site: Site<'_>) -> Verdict {
+    let id = tail(site);
+    let plain = id.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    whole_if(plain && id.len() == 20, site)
+}
+
+fn twilio(site: Site<'_>) -> Verdict {
+    let sid = tail(site);
+    whole_if(sid.len() == 34 && sid[2..].iter().all(u8::is_ascii_hexdigit), site)
 }
 
 /// Three parts or more; two are enough where the third is out of sight.
@@ -81,7 +94,7 @@ fn basic(site: Site<'_>) -> Verdict {
     let start = scheme_end(site.bytes);
     match decodes_to_pair(&site.bytes[start..]) {
         true => Verdict::Mask(start..site.bytes.len()),
-        false => pass(site),
+        false => Verdict::Pass(start),
     }
 }
 

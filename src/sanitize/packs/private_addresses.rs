@@ -8,16 +8,26 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::Secret;
 use super::judge::{Site, Verdict, border, pass, whole};
+use super::{Secret, bytes};
 
 #[rustfmt::skip]
 pub(super) const SECRETS: &[Secret] = &[
-    Secret { pattern: r"<left>(?:10|127|172|192|169|100)(?:\.[0-9]+){3}[\w.]*(?::[0-9]+)?", judge: v4 },
-    Secret { pattern: r"<left>(?i:f[cd][0-9a-f]{2}|fe[89ab][0-9a-f]):[0-9A-Fa-f:.]+(?:%\w+)?", judge: v6 },
-    Secret { pattern: r"<left>(?i:localhost):[0-9]+", judge: whole },
-    Secret { pattern: r"<left>[\w-]+(?:\.[\w-]+)*\.(?i:internal|local|lan|corp)(?:\.[\w-]+)*(?::[0-9]+|\()?", judge: host },
+    Secret::new(&["10.", "127.", "172.", "192.168.", "169.254.", "100."], r"[0-9]+(?:\.[0-9]+)+[\w.]*(?::[0-9]+)?", v4),
+    Secret::new(UNIQUE_LOCAL, r"[0-9a-fA-F]:[0-9A-Fa-f:.]+(?:%\w+)?", v6).any_case(),
+    Secret::new(&["localhost:"], r"[0-9]+", whole).any_case(),
+    Secret::inside(&[".internal", ".local", ".lan", ".corp"], r"[\w-]*(?:\.[\w-]+){0,8}(?::[0-9]+|\()?", host).any_case().reaching(&NAME),
 ];
+
+/// The beginnings of fc00::/7 and fe80::/10.
+#[rustfmt::skip]
+const UNIQUE_LOCAL: &[&str] = &[
+    "fc0", "fc1", "fc2", "fc3", "fc4", "fc5", "fc6", "fc7", "fc8", "fc9", "fca", "fcb", "fcc", "fcd", "fce", "fcf",
+    "fd0", "fd1", "fd2", "fd3", "fd4", "fd5", "fd6", "fd7", "fd8", "fd9", "fda", "fdb", "fdc", "fdd", "fde", "fdf",
+    "fe8", "fe9", "fea", "feb",
+];
+
+static NAME: [bool; 256] = bytes(b"_.-");
 
 /// First labels that tell an identifier of code, or a file, from a host.
 const NOT_HOSTS: &[&str] = &[
@@ -96,8 +106,7 @@ fn v6(site: Site<'_>) -> Verdict {
 }
 
 fn host(site: Site<'_>) -> Verdict {
-    let start = border(site.bytes);
-    let name = &site.bytes[start..];
+    let name = site.bytes;
     let end = name.iter().position(|byte| b":(".contains(byte)).unwrap_or(name.len());
     let mut labels = name[..end].split(|byte| *byte == b'.');
     let first = labels.next().unwrap_or_default();
@@ -107,8 +116,8 @@ fn host(site: Site<'_>) -> Verdict {
         .any(|zone| last.eq_ignore_ascii_case(zone.as_bytes()));
     let code = NOT_HOSTS.iter().any(|word| first.eq_ignore_ascii_case(word.as_bytes()))
         || name.ends_with(b"(");
-    let inside = start == 0 && site.before.is_some_and(|byte| b".$-".contains(&byte));
-    if inner && !code && !inside { whole(site) } else { pass(site) }
+    let stray = first.is_empty() || first.starts_with(b"-");
+    if inner && !code && !stray { Verdict::Mask(0..name.len()) } else { Verdict::Pass(0) }
 }
 
 fn parse<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {

@@ -10,27 +10,22 @@
 
 use crate::sanitize::packs::judge::{Site, Verdict};
 
-/// Names that announce a secret.
-macro_rules! names {
-    () => {
-        concat!(
-            r"(?i:pass(?:word|wd|phrase)|pwd|secret(?:[_-]?(?:access[_-]?)?key)?",
-            r"|api[_-]?key|(?:access|auth|refresh|session|id)[_-]?token",
-            r"|(?:account|shared[_-]?access|encryption|signing)[_-]?key)"
-        )
-    };
-}
+/// Names that announce a secret; also the last part of a longer name.
+#[rustfmt::skip]
+pub(super) const HEADS: &[&str] = &[
+    "password", "passwd", "passphrase", "pwd", "secret", "api_key", "api-key", "apikey",
+    "access_token", "access-token", "accesstoken", "auth_token", "auth-token", "authtoken", "refresh_token", "refreshtoken",
+    "session_token", "sessiontoken", "id_token", "account_key", "accountkey", "access_key", "accesskey", "encryption_key", "signing_key",
+];
 
-/// The JSON member; the value may hold escapes.
-pub(super) const JSON: &str = concat!(names!(), r#""\s*:\s*"(?:[^"\\\r\n]|\\[^\r\n])+"#);
-
-/// The same in JSON that stands inside a JSON string, or in single quotes.
-pub(super) const NESTED: &str =
-    concat!(names!(), r#"(?:\\+"|\\*')\s*(?::|=>)\s*(?:\\+"|\\*')[^"'\\\r\n]+"#);
-
-/// Anything else: `name=value`, `NAME: value`, `name = "value"`.
-pub(super) const PLAIN: &str =
-    concat!(names!(), r#"[ \t]*(?::=|[:=])[ \t]*<quote>[^\s"'`\\,;&<>(){}\[\]|]+[(\[),]?"#);
+/// A sign of assignment and a value: in quotes (which may hold escapes), in
+/// escaped or single quotes, or bare.
+pub(super) const TAIL: &str = concat!(
+    r"(?i:[_-]?(?:access[_-]?)?key)?<quote>\s*[:=](?:",
+    r"[=>]?\s*\x22(?:[^\x22\\\r\n]|\\[^\r\n])+",
+    r"|[=>]?\s*(?:\\+\x22|\\*')[^\x22'\\\r\n]+",
+    r"|[=>]?[ \t]*[^\s\x22'`\\,;&<>(){}\[\]|]+[(\[),]?)",
+);
 
 /// Words that stand where a secret would.
 const PLACEHOLDERS: &[&str] = &[
@@ -69,35 +64,40 @@ const PLACEHOLDERS: &[&str] = &[
     "incorrect",
 ];
 
-/// Judges a value that stands in quotes.
-pub(super) fn quoted(site: Site<'_>) -> Verdict {
+/// Judges a value by how it stands there.
+pub(super) fn value(site: Site<'_>) -> Verdict {
     let start = value_start(site.bytes);
     let value = &site.bytes[start..];
-    let phrase = site.bytes[..start].to_ascii_lowercase().starts_with(b"passphrase");
-    let prose = value.contains(&b' ') && !phrase;
-    if prose || is_placeholder(value) {
-        return Verdict::Pass(start);
+    let part = match site.bytes[start - 1] {
+        b'"' | b'\'' => quoted(&site.bytes[..start], value),
+        _ => bare(&site.bytes[..start], value),
+    };
+    match part {
+        Some(length) if !is_placeholder(&value[..length]) => Verdict::Mask(start..start + length),
+        _ => Verdict::Pass(start),
     }
-    Verdict::Mask(start..site.bytes.len())
 }
 
-/// Judges a value of which only the beginning may be quoted.
-pub(super) fn plain(site: Site<'_>) -> Verdict {
-    let start = value_start(site.bytes);
-    let (value, follow) = split_follow(&site.bytes[start..]);
-    let loose = site.bytes[..start].iter().any(|byte| b" \t:".contains(byte));
-    let quoted = site.bytes[start - 1] == b'"' || site.bytes[start - 1] == b'\'';
+/// How much of a quoted value to mask.
+fn quoted(head: &[u8], value: &[u8]) -> Option<usize> {
+    let phrase = head.to_ascii_lowercase().starts_with(b"passphrase");
+    let prose = value.contains(&b' ') && !phrase;
+    // `"password="` ended a JSON string: what follows is no value.
+    let outside = matches!(value, [b',' | b'}' | b']' | b':', ..]);
+    (!prose && !outside).then_some(value.len())
+}
+
+/// How much of a bare value to mask.
+fn bare(head: &[u8], value: &[u8]) -> Option<usize> {
+    let (value, follow) = split_follow(value);
+    let loose = head.iter().any(|byte| b" \t:".contains(byte));
     let secret = match follow {
         Some(b'(' | b'[') => false,
-        _ if quoted => true,
         _ if has_symbol(value) => true,
         Some(_) => false,
         None => !loose && value.len() >= 6 && value.iter().all(u8::is_ascii_alphabetic),
     };
-    if !secret || is_placeholder(value) {
-        return Verdict::Pass(start);
-    }
-    Verdict::Mask(start..start + value.len())
+    secret.then_some(value.len())
 }
 
 /// Where the value begins: behind the separator, spaces and quotes.

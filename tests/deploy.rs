@@ -4,6 +4,8 @@
 //! YAML is parsed, and validated against the API's schemas, by the Python tools
 //! that `make test` installs.
 
+#![allow(clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 use std::{
     fs,
     io::Write as _,

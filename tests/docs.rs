@@ -9,6 +9,8 @@
 //!
 //! Ports 8443 and 9901 become free ones, in the policy and in the blocks.
 
+#![allow(clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 #[path = "docs/home.rs"]
 mod home;
 #[path = "docs/pages.rs"]

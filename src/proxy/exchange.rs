@@ -8,8 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, request::Parts};
 use http_body::Body;
+use hyper::body::Incoming;
 
 use super::{
     Shared,
@@ -70,6 +71,8 @@ pub struct Exchange {
     pub started: Instant,
     /// What is known of the answer so far.
     pub facts: Facts,
+    /// The caller's body, until somebody reads it.
+    pub body: Option<Incoming>,
     client_id: Option<HeaderValue>,
 }
 
@@ -98,31 +101,29 @@ pub struct Facts {
     pub cost: NanoUsd,
     /// Whether the answer went out whole.
     pub complete: bool,
-    /// Whether the caller announced a body.
-    pub has_body: bool,
-    /// Whether the body was read to its end before it was sent on.
-    pub body_read: bool,
     /// How far a body that is sent on as it comes has come.
     pub upload: Option<Arc<Progress>>,
 }
 
 impl Exchange {
     /// Begins an exchange on the policy in force.
-    pub fn begin<B: Body>(
+    pub fn begin(
         shared: &Arc<Shared>,
         peer: Arc<Peer>,
-        request: &Request<B>,
+        head: &Parts,
+        body: Option<Incoming>,
     ) -> Box<Self> {
         let policy = shared.policy.load();
-        let trace = Trace::begin(request.headers());
+        let trace = Trace::begin(&head.headers);
         let id = HeaderValue::from_bytes(&trace.request_id.hex());
         Box::new(Self {
-            origin: policy.cors.judge(request.headers()),
+            origin: policy.cors.judge(&head.headers),
             policy,
             shared: Arc::clone(shared),
             peer,
-            method: request.method().clone(),
-            path: String::new(),
+            method: head.method.clone(),
+            // For the record, should nothing get as far as the canonical path.
+            path: head.uri.path().to_owned(),
             id: id.unwrap_or(HeaderValue::from_static("unknown")),
             trace,
             operation: None,
@@ -131,8 +132,9 @@ impl Exchange {
             standing: None,
             began: shared.clock.now(),
             started: Instant::now(),
-            facts: Facts { has_body: !request.body().is_end_stream(), ..Facts::default() },
-            client_id: client_id(request.headers()),
+            facts: Facts::default(),
+            body: body.filter(|body| !body.is_end_stream()),
+            client_id: client_id(&head.headers),
         })
     }
 
@@ -166,9 +168,8 @@ impl Exchange {
 
     /// Whether the caller may still be sending a body that nobody reads.
     pub fn owes_body(&self) -> bool {
-        let facts = &self.facts;
-        let sent = facts.upload.as_ref().is_some_and(|upload| upload.finished_ms().is_some());
-        facts.has_body && !facts.body_read && !sent
+        let upload = self.facts.upload.as_ref();
+        self.body.is_some() || upload.is_some_and(|upload| upload.finished_ms().is_none())
     }
 
     /// Notes what Weir itself added, when the head of the answer is ready.

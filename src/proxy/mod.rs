@@ -17,6 +17,7 @@
 //! request alone.
 
 mod admit;
+mod discard;
 mod download;
 mod exchange;
 mod forward;
@@ -35,9 +36,7 @@ mod validate;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response};
-use http_body_util::Empty;
+use http::{HeaderValue, Method, Request, Response, request::Parts};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
@@ -96,12 +95,12 @@ impl Proxy {
     async fn pass(
         &self,
         exchange: &mut Exchange,
-        mut request: Request<Incoming>,
+        mut head: Parts,
     ) -> Result<(Permit, Reply), Box<Refusal>> {
-        target::resolve(exchange, &request)?;
-        let caller = identify::caller(exchange, request.headers_mut());
+        target::resolve(exchange, &head)?;
+        let caller = identify::caller(exchange, &mut head.headers);
         let mut permit = self.permit(exchange, caller).await?;
-        let checked = validate::request(exchange, request).await?;
+        let checked = validate::request(exchange, head).await?;
         let reply = forward::send(exchange, &mut permit, checked, &self.pool).await?;
         Ok((permit, reply))
     }
@@ -123,27 +122,26 @@ impl Proxy {
     }
 
     async fn serve(&self, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Download> {
-        let mut exchange = Exchange::begin(&self.shared, peer, &request);
-        // For the record, should nothing get as far as the canonical path.
-        request.uri().path().clone_into(&mut exchange.path);
-        if Cors::is_preflight(request.method(), request.headers()) {
-            return respond::preflight(exchange, request.headers());
+        let (head, body) = request.into_parts();
+        let mut exchange = Exchange::begin(&self.shared, peer, &head, Some(body));
+        if Cors::is_preflight(&head.method, &head.headers) {
+            return respond::preflight(exchange, &head.headers);
         }
-        if is_health(&exchange.policy, &request) {
+        if is_health(&exchange.policy, &head) {
             let (status, body) = self.shared.health.document(self.shared.clock.now());
             let json = HeaderValue::from_static("application/json");
             return respond::local(exchange, status, json, body);
         }
-        match self.pass(&mut exchange, request).await {
+        match self.pass(&mut exchange, head).await {
             Ok((permit, reply)) => respond::reply(exchange, permit, reply).await,
             Err(refusal) => respond::refuse(exchange, refusal),
         }
     }
 }
 
-fn is_health<B>(policy: &Policy, request: &Request<B>) -> bool {
-    request.uri().path() == policy.health.path
-        && (request.method() == Method::GET || request.method() == Method::HEAD)
+fn is_health(policy: &Policy, head: &Parts) -> bool {
+    head.uri.path() == policy.health.path
+        && (head.method == Method::GET || head.method == Method::HEAD)
 }
 
 impl Handler for Proxy {
@@ -159,8 +157,8 @@ impl Handler for Proxy {
             metrics.panics.add(1);
             tracing::error!("the handling of a request panicked");
             // What the request's own exchange knew is gone; it has left its record.
-            let exchange =
-                Exchange::begin(&self.shared, peer, &Request::new(Empty::<Bytes>::new()));
+            let (head, ()) = Request::new(()).into_parts();
+            let exchange = Exchange::begin(&self.shared, peer, &head, None);
             respond::refuse(exchange, Refusal::new(Code::InternalError))
         })
     }

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::{
+    discard,
     download::Download,
     exchange::{Exchange, REQUEST_ID},
     forward::Reply,
@@ -198,15 +199,32 @@ fn finish(
     fields.insert(REQUEST_ID, exchange.id.clone());
     limits::show(&exchange, &mut fields);
     policy.cors.apply(exchange.origin, &mut fields);
-    if exchange.owes_body() && exchange.peer.protocol == Protocol::Http1 {
-        fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        exchange.peer.linger();
-    }
+    leave_body(&mut exchange, &mut fields);
     let mut response = Response::new(body(exchange));
     *response.status_mut() = status;
     *response.version_mut() = Version::HTTP_11;
     *response.headers_mut() = fields;
     response
+}
+
+/// Sees to a body that was not read: the answer must reach a caller that is still sending.
+fn leave_body(exchange: &mut Exchange, fields: &mut HeaderMap) {
+    let left = exchange.body.as_mut().is_some_and(|body| !discard::now(body));
+    if !left {
+        exchange.body = None;
+    }
+    match exchange.peer.protocol {
+        Protocol::Http1 if exchange.owes_body() => {
+            fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            exchange.peer.linger();
+        }
+        Protocol::Http1 => {}
+        Protocol::Http2 => {
+            if let Some(body) = exchange.body.take() {
+                exchange.shared.tasks.spawn(discard::rest(body));
+            }
+        }
+    }
 }
 
 /// Takes off what must not leave, and redacts what stays.

@@ -1,6 +1,6 @@
 //! First things first: is the head sound, and what kind of work is it?
 
-use http::{HeaderMap, Request, Uri, Version, header, uri::Authority};
+use http::{HeaderMap, Uri, Version, header, request::Parts, uri::Authority};
 
 use super::{
     exchange::Exchange,
@@ -19,27 +19,27 @@ const FIELD_OVERHEAD: usize = 32;
 ///
 /// # Errors
 /// Malformed or oversize heads, and paths that no operation claims.
-pub fn resolve<B>(exchange: &mut Exchange, request: &Request<B>) -> Result<(), Box<Refusal>> {
-    check_size(exchange.policy.head, request)?;
-    check_host(request)?;
-    if request.method() == http::Method::CONNECT {
+pub fn resolve(exchange: &mut Exchange, head: &Parts) -> Result<(), Box<Refusal>> {
+    check_size(exchange.policy.head, head)?;
+    check_host(head)?;
+    if head.method == http::Method::CONNECT {
         return Err(Refusal::new(Code::BadRequest).detail("CONNECT is not served"));
     }
     let bad = |error: path::PathError| Refusal::new(Code::BadRequest).detail(error.to_string());
-    let path = path::canonical(request.uri().path()).map_err(bad)?;
+    let path = path::canonical(head.uri.path()).map_err(bad)?;
     exchange.path = path.into_owned();
-    let found = exchange.policy.router.find(request.method(), &exchange.path);
+    let found = exchange.policy.router.find(&head.method, &exchange.path);
     let Some(found) = found else { return exchange.enforce(Refusal::new(Code::NotFound)) };
     exchange.operation = Some(OperationId(found.operation));
     check_parameters(exchange).or_else(|refusal| exchange.enforce(refusal))
 }
 
-fn check_size<B>(rules: HeadRules, request: &Request<B>) -> Result<(), Box<Refusal>> {
-    let fields = request.headers();
+fn check_size(rules: HeadRules, head: &Parts) -> Result<(), Box<Refusal>> {
+    let fields = &head.headers;
     let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         name.as_str().len() + value.len() + FIELD_OVERHEAD
     };
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let total = target + fields.iter().map(field).sum::<usize>();
     if fields.len() > rules.max_fields || total > rules.max_bytes {
         return Err(Refusal::new(Code::HeadersTooLarge));
@@ -48,9 +48,9 @@ fn check_size<B>(rules: HeadRules, request: &Request<B>) -> Result<(), Box<Refus
 }
 
 /// Exactly one host, made of the characters of RFC 3986; an absolute target wins (RFC 9112, 3.2.2).
-fn check_host<B>(request: &Request<B>) -> Result<(), Box<Refusal>> {
+fn check_host(head: &Parts) -> Result<(), Box<Refusal>> {
     let bad = |why: &'static str| Refusal::new(Code::BadRequest).detail(why);
-    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let mut hosts = head.headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(bad("two Host headers"));
@@ -61,7 +61,7 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Box<Refusal>> {
         if !sound {
             return Err(bad("the Host header is no host"));
         }
-    } else if request.uri().authority().is_none() && request.version() == Version::HTTP_11 {
+    } else if head.uri.authority().is_none() && head.version == Version::HTTP_11 {
         return Err(bad("no Host header"));
     }
     Ok(())

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
+use tokio_util::task::TaskTracker;
 
 /// Why a body could not be sent whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,11 +87,24 @@ enum Source {
 }
 
 struct Stream {
-    body: Incoming,
+    /// There until the stream is dropped.
+    body: Option<Incoming>,
     left: u64,
     started: Instant,
     deadline: Pin<Box<Sleep>>,
     progress: Arc<Progress>,
+    /// Owns what is left of the body when nobody wants it any more.
+    leftovers: Option<TaskTracker>,
+}
+
+/// Bounds of a body that is passed on as it comes.
+pub struct Bounds {
+    /// Most bytes.
+    pub max: u64,
+    /// When the request began.
+    pub started: Instant,
+    /// When the last byte must be there.
+    pub deadline: Instant,
 }
 
 impl Upload {
@@ -104,16 +118,22 @@ impl Upload {
         Self(Source::Whole(Some(bytes)))
     }
 
-    /// A body that is passed on as it comes: at most `max` bytes, all before `deadline`.
+    /// A body that is passed on as it comes. With `leftovers`, what has not come when the upload is
+    /// dropped is read and thrown away there, see `discard`.
     pub fn stream(
         body: Incoming,
-        max: u64,
-        started: Instant,
-        deadline: Instant,
+        bounds: &Bounds,
         progress: Arc<Progress>,
+        leftovers: Option<TaskTracker>,
     ) -> Self {
-        let deadline = Box::pin(sleep_until(deadline.into()));
-        Self(Source::Stream(Box::new(Stream { body, left: max, started, deadline, progress })))
+        Self(Source::Stream(Box::new(Stream {
+            body: Some(body),
+            left: bounds.max,
+            started: bounds.started,
+            deadline: Box::pin(sleep_until(bounds.deadline.into())),
+            progress,
+            leftovers,
+        })))
     }
 }
 
@@ -122,7 +142,8 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = match Pin::new(body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 ready!(self.deadline.as_mut().poll(cx));
@@ -144,15 +165,29 @@ impl Stream {
         self.left =
             self.left.checked_sub(size).ok_or_else(|| self.progress.fail(UploadError::TooLarge))?;
         self.progress.bytes.fetch_add(size, Relaxed);
-        if self.body.is_end_stream() {
+        if self.is_end() {
             self.finish();
         }
         Ok(frame)
     }
 
+    fn is_end(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
     fn finish(&self) {
         let after = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.progress.finished.store(after.saturating_add(1), Relaxed);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        // On a worker that is being taken down there is nobody left to read.
+        if let (Some(tasks), Ok(_)) = (&self.leftovers, tokio::runtime::Handle::try_current()) {
+            tasks.spawn(super::discard::rest(body));
+        }
     }
 }
 
@@ -175,7 +210,7 @@ impl Body for Upload {
         match &self.0 {
             Source::Empty => true,
             Source::Whole(bytes) => bytes.is_none(),
-            Source::Stream(stream) => stream.body.is_end_stream(),
+            Source::Stream(stream) => stream.is_end(),
         }
     }
 
@@ -185,7 +220,7 @@ impl Body for Upload {
             Source::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }
-            Source::Stream(stream) => stream.body.size_hint(),
+            Source::Stream(stream) => stream.body.as_ref().map(Body::size_hint).unwrap_or_default(),
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, header, request::Parts};
+use http::{HeaderMap, header, request::Parts};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -15,9 +15,12 @@ use super::{
     exchange::Exchange,
     json::{self, JsonError},
     refusal::{Code, Refusal},
-    upload::{Progress, Upload, UploadError},
+    upload::{Bounds, Progress, Upload, UploadError},
 };
-use crate::policy::snapshot::{Mode, RequestRules};
+use crate::{
+    policy::snapshot::{Mode, RequestRules},
+    telemetry::Protocol,
+};
 
 /// A request that meets the rules as far as they can be known before it is sent.
 pub struct Checked {
@@ -33,34 +36,36 @@ pub struct Checked {
 ///
 /// # Errors
 /// 400, 408, 413 or 415.
-pub async fn request(
-    exchange: &mut Exchange,
-    request: Request<Incoming>,
-) -> Result<Checked, Box<Refusal>> {
+pub async fn request(exchange: &mut Exchange, head: Parts) -> Result<Checked, Box<Refusal>> {
     let policy = Arc::clone(&exchange.policy);
-    let (head, body) = request.into_parts();
     let progress = Arc::new(Progress::default());
-    if body.is_end_stream() {
+    let Some(size) = exchange.body.as_ref().map(Incoming::size_hint) else {
         return Ok(Checked { head, body: Upload::empty(), progress });
-    }
+    };
     // Without an operation only a policy that is not enforced lets a request come this far.
     let none = RequestRules { max_body: u64::MAX, ..RequestRules::default() };
     let rules = exchange.operation.map_or(&none, |id| &policy.operation(id).rules);
     let media = media_type(&head.headers);
-    check_head(exchange, rules, &media, body.size_hint().lower())?;
+    check_head(exchange, rules, &media, size.lower())?;
     let deadline = exchange.started + policy.body_timeout;
-    let (enforced, known) = (policy.mode == Mode::Enforce, body.size_hint().exact());
+    let enforced = policy.mode == Mode::Enforce;
     // A policy that is not enforced must be able to pass on what it cannot hold.
-    let holds = enforced || known.is_some_and(|size| size <= rules.max_body);
+    let holds = enforced || size.exact().is_some_and(|size| size <= rules.max_body);
     if let Some(max_depth) = rules.max_depth.filter(|_| is_json(&media) && holds) {
-        let whole = Box::pin(read_whole(exchange, body, rules, deadline)).await?;
+        let whole = Box::pin(read_whole(exchange, rules, deadline)).await?;
         json::check(&whole, max_depth).or_else(|error| exchange.enforce(invalid(error)))?;
         return Ok(Checked { head, body: Upload::whole(whole), progress });
     }
+    let Some(body) = exchange.body.take() else {
+        return Ok(Checked { head, body: Upload::empty(), progress });
+    };
     let shared = Arc::clone(&progress);
     exchange.facts.upload = Some(Arc::clone(&progress));
     let max = if enforced { rules.max_body } else { u64::MAX };
-    let body = Upload::stream(body, max, exchange.started, deadline, shared);
+    let bounds = Bounds { max, started: exchange.started, deadline };
+    let http2 = exchange.peer.protocol == Protocol::Http2;
+    let leftovers = http2.then(|| exchange.shared.tasks.clone());
+    let body = Upload::stream(body, &bounds, shared, leftovers);
     Ok(Checked { head, body, progress })
 }
 
@@ -82,12 +87,12 @@ fn check_head(
 
 async fn read_whole(
     exchange: &mut Exchange,
-    mut body: Incoming,
     rules: &RequestRules,
     deadline: Instant,
 ) -> Result<Bytes, Box<Refusal>> {
     let began = Instant::now();
     let mut whole = BytesMut::new();
+    let Some(body) = &mut exchange.body else { return Ok(Bytes::new()) };
     let read = async {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| UploadError::Broken)?;
@@ -103,7 +108,7 @@ async fn read_whole(
     exchange.facts.body_wait = began.elapsed();
     exchange.facts.request_bytes = whole.len() as u64;
     read.unwrap_or(Err(UploadError::TooSlow)).map_err(refusal)?;
-    exchange.facts.body_read = true;
+    exchange.body = None;
     Ok(whole.freeze())
 }
 

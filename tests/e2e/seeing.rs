@@ -30,6 +30,7 @@ fn plan() -> Plan {
         quotas = { "*" = "100/hour" }
         [health]
         every = "1s"
+        timeout = "500ms"
         [sanitize]
         redact = []
         [[sanitize.rule]]

@@ -1,0 +1,289 @@
+//! Changes of the policy and the certificate while requests are served.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    client::Answer,
+    harness::{PATIENCE, run, until, until_async},
+    origin::Origin,
+    sidecar::Sidecar,
+};
+
+const APPLIED: &str = r#"weir_policy_reloads_total{result="applied"}"#;
+const REJECTED: &str = r#"weir_policy_reloads_total{result="rejected"}"#;
+
+/// How soon a change is in force; a tenth more for the asking.
+const SECOND: Duration = Duration::from_millis(1_100);
+
+fn hourly(amount: u32) -> String {
+    format!("[tiers.free]\nquotas = {{ \"*\" = \"{amount}/hour\" }}\n")
+}
+
+async fn ask(sidecar: &Sidecar) -> Answer {
+    sidecar.client.get("/x").send().await
+}
+
+/// Waits for an answer that `is` accepts; how long that took.
+async fn answered(sidecar: &Sidecar, what: &str, is: impl Fn(&Answer) -> bool) -> Duration {
+    let began = Instant::now();
+    let look = || async {
+        let answer = ask(sidecar).await;
+        is(&answer).then_some(())
+    };
+    until_async(what, look).await;
+    began.elapsed()
+}
+
+#[test]
+fn a_raised_limit_lets_a_refused_caller_in_within_a_second_and_keeps_the_count() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = Sidecar::with(&hourly(3)).before(&origin).start().await;
+        for _ in 0..3 {
+            assert_eq!(ask(&sidecar).await.status, 200);
+        }
+        assert_eq!(ask(&sidecar).await.status, 429);
+
+        sidecar.edit(&hourly(1_000));
+        let took = answered(&sidecar, "the raised limit", |answer| answer.status == 200).await;
+        assert!(took < SECOND, "after {took:?}");
+        let next = ask(&sidecar).await;
+        assert_eq!(next.header("x-ratelimit-limit"), Some("1000"));
+        assert_eq!(next.header("x-ratelimit-remaining"), Some("995"), "3 before and 2 since");
+
+        sidecar.edit(&hourly(5));
+        let took = answered(&sidecar, "the lowered limit", |answer| answer.status == 429).await;
+        assert!(took < SECOND, "after {took:?}");
+        assert_eq!(ask(&sidecar).await.header("x-ratelimit-limit"), Some("5"));
+    });
+}
+
+#[test]
+fn a_broken_file_keeps_the_running_policy_and_is_told_once() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = Sidecar::with(&hourly(1_000)).before(&origin).start().await;
+        let good = fs::read_to_string(sidecar.file("policy.toml")).unwrap();
+        let rejections = || {
+            let is = |line: &&Value| line["level"] == "ERROR" && line["problems"].is_string();
+            sidecar.log().iter().filter(is).count()
+        };
+
+        for (count, broken) in [
+            (1.0, good.replace("1000/hour", "1000 per hour")),
+            (2.0, String::new()),
+            (3.0, good[..good.len() / 2].to_owned()),
+            (4.0, good.replace("[tiers.free]", "[tires.free]")),
+            (5.0, format!("{good}\u{0}")),
+        ] {
+            sidecar.write_policy(&broken);
+            sidecar.metric_is(REJECTED, count).await;
+            let answer = ask(&sidecar).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.header("x-ratelimit-limit")),
+                (200, Some("1000"))
+            );
+        }
+        assert_eq!(sidecar.metric(APPLIED).await, 0.0, "the start counts in neither");
+        assert_eq!(rejections(), 5, "each is told once");
+        let first = sidecar.logged("the problem", |line| line["problems"].is_string()).await;
+        let problems = first["problems"].as_str().unwrap();
+        assert!(
+            problems.contains("policy.toml:13:") && problems.contains("tiers.free.quotas"),
+            "{problems}"
+        );
+
+        let page = sidecar.operator("/").send().await.text();
+        assert!(page.contains("rejected"), "{page}");
+        let health = sidecar.operator("/api/health").send().await.json();
+        assert_eq!(health["services"]["policy"], "rejected");
+
+        sidecar.write_policy(&good);
+        sidecar.metric_is(APPLIED, 1.0).await;
+        assert_eq!(sidecar.metric(REJECTED).await, 5.0);
+        let health = sidecar.operator("/api/health").send().await.json();
+        assert_eq!(health["services"]["policy"], "operational");
+        assert!(!sidecar.operator("/").send().await.text().contains("rejected"));
+    });
+}
+
+#[test]
+fn a_file_that_vanishes_changes_nothing_until_it_is_back() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = Sidecar::with(&hourly(1_000)).before(&origin).start().await;
+        let moved = sidecar.file("policy.away");
+
+        fs::rename(sidecar.file("policy.toml"), &moved).unwrap();
+        sidecar.metric_is(REJECTED, 1.0).await;
+        assert_eq!(ask(&sidecar).await.status, 200);
+
+        fs::rename(&moved, sidecar.file("policy.toml")).unwrap();
+        sidecar.metric_is(APPLIED, 1.0).await;
+    });
+}
+
+#[test]
+fn equal_bytes_change_nothing() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = Sidecar::with(&hourly(1_000)).before(&origin).start().await;
+        let text = fs::read_to_string(sidecar.file("policy.toml")).unwrap();
+
+        sidecar.write_policy(&text);
+        // A later change shows that the earlier one was looked at.
+        sidecar.edit(&hourly(2_000));
+
+        answered(&sidecar, "the change", |a| a.header("x-ratelimit-limit") == Some("2000")).await;
+        assert_eq!(sidecar.metric(APPLIED).await, 1.0);
+        let generation = sidecar.record(&ask(&sidecar).await).await["policy_generation"].clone();
+        assert_eq!(generation, 2);
+    });
+}
+
+#[test]
+fn a_mounted_configuration_that_swaps_its_symlink_is_followed() {
+    run(async {
+        let origin = Origin::start().await;
+        let home = Sidecar::with(&hourly(1_000)).before(&origin).furnish();
+        let (at, text) = (home.path().to_owned(), home.plan.text());
+        // As Kubernetes does it: policy.toml -> ..data/policy.toml, ..data -> ..version
+        let version = |name: &str, text: &str| {
+            fs::create_dir(at.join(name)).unwrap();
+            fs::write(at.join(name).join("policy.toml"), text).unwrap();
+            symlink(name, at.join("..data_tmp")).unwrap();
+            fs::rename(at.join("..data_tmp"), at.join("..data")).unwrap();
+        };
+        version("..1", &text);
+        fs::remove_file(at.join("policy.toml")).unwrap();
+        symlink("..data/policy.toml", at.join("policy.toml")).unwrap();
+        let sidecar = home.start().await;
+
+        for (name, amount) in [("..2", "2000"), ("..3", "3000")] {
+            version(name, &text.replace("1000/hour", &format!("{amount}/hour")));
+            let is = |answer: &Answer| answer.header("x-ratelimit-limit") == Some(amount);
+            let took = answered(&sidecar, name, is).await;
+            assert!(took < SECOND, "{name} after {took:?}");
+        }
+        assert_eq!(sidecar.metric(REJECTED).await, 0.0);
+    });
+}
+
+#[test]
+fn sighup_makes_it_look() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = Sidecar::with(&hourly(1_000)).before(&origin).start().await;
+
+        sidecar.edit(&hourly(2_000));
+        sidecar.signal("HUP");
+
+        answered(&sidecar, "the change", |a| a.header("x-ratelimit-limit") == Some("2000")).await;
+        assert_eq!(sidecar.metric(APPLIED).await, 1.0);
+    });
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_the_rest_is_applied() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = Sidecar::with(&hourly(1_000)).before(&origin).start().await;
+        let plan = sidecar.home.plan.with(&hourly(2_000)).listen("max_connections = 7");
+
+        sidecar.write_policy(&plan.text());
+
+        answered(&sidecar, "the change", |a| a.header("x-ratelimit-limit") == Some("2000")).await;
+        let is = |line: &Value| line["message"] == "these tables take effect at the next start";
+        let line = sidecar.logged("the hint", is).await;
+        assert!(line["tables"].to_string().contains("listen"), "{line}");
+    });
+}
+
+#[test]
+fn a_stream_that_runs_keeps_its_policy() {
+    run(async {
+        let origin = Origin::start().await;
+        let rule = |replace: &str| {
+            format!(
+                "[sanitize]\nredact = []\n[[sanitize.rule]]\nname = \"e\"\npattern = 'EMP-\\d{{6}}'\n\
+                 replace = \"{replace}\"\n"
+            )
+        };
+        let sidecar = Sidecar::with(&rule("[old]")).before(&origin).start().await;
+        let feed = origin.paces("/stream");
+        let mut connection = sidecar.client.h1().await;
+        let mut answer = sidecar.client.get("/stream").open(&mut connection).await;
+        feed.send("EMP-123456 \n".into()).await.unwrap();
+        assert_eq!(answer.text().await, "[old] \n");
+
+        sidecar.edit(&rule("[new]"));
+        sidecar.metric_is(APPLIED, 1.0).await;
+        feed.send("EMP-123456 \n".into()).await.unwrap();
+
+        assert_eq!(answer.text().await, "[old] \n");
+        drop(feed);
+        origin.answers("/after", 200, &[("content-type", "text/plain")], "EMP-123456 ");
+        assert_eq!(sidecar.client.get("/after").send().await.text(), "[new] ");
+    });
+}
+
+/// The certificate that new connections are shown.
+async fn certificate(sidecar: &Sidecar) -> Vec<u8> {
+    let ca = sidecar.file("certs/ca.crt");
+    let client = crate::client::Client::new(sidecar.address, &ca);
+    match client.try_tls(&["h2"]).await {
+        Ok(stream) => stream.get_ref().1.peer_certificates().unwrap()[0].to_vec(),
+        // Signed by another CA than the one on disk.
+        Err(_) => Vec::new(),
+    }
+}
+
+#[test]
+fn a_rotated_certificate_is_shown_to_new_connections_and_a_broken_pair_is_not() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = Sidecar::with("").before(&origin).start().await;
+        let mut old_connection = sidecar.client.h2().await;
+        let first = certificate(&sidecar).await;
+
+        assert_eq!(sidecar.weir(&["cert", "dev", "--dir", "certs"]).code, Some(0));
+        let began = Instant::now();
+        let rotated = || async {
+            let now = certificate(&sidecar).await;
+            (!now.is_empty() && now != first).then_some(now)
+        };
+        let second = until_async("the new certificate is shown", rotated).await;
+        assert!(began.elapsed() < PATIENCE);
+        // The old connection does not notice.
+        assert_eq!(sidecar.client.get("/").on(&mut old_connection).await.status, 200);
+
+        assert_eq!(sidecar.weir(&["cert", "dev", "--dir", "other"]).code, Some(0));
+        for (file, broken) in [
+            ("server.key", fs::read(sidecar.file("other/server.key")).unwrap()),
+            ("server.crt", b"no certificate".to_vec()),
+        ] {
+            let (path, mended) = (
+                sidecar.file("certs").join(file),
+                fs::read(sidecar.file("certs").join(file)).unwrap(),
+            );
+            let complaints = || {
+                let is = |l: &&Value| {
+                    l["message"] == "the certificate cannot be used, the old one stays"
+                };
+                sidecar.log().iter().filter(is).count()
+            };
+            let before = complaints();
+            fs::write(&path, broken).unwrap();
+            until("the problem is logged", || (complaints() > before).then_some(())).await;
+            assert_eq!(certificate(&sidecar).await, second, "{file}");
+            fs::write(&path, mended).unwrap();
+        }
+        assert_eq!(sidecar.client.get("/").on(&mut old_connection).await.status, 200);
+    });
+}

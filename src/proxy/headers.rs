@@ -122,6 +122,12 @@ mod tests {
         headers
     }
 
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
     #[test]
     fn a_caller_cannot_speak_for_us() {
         let mut headers = head(&[
@@ -141,8 +147,8 @@ mod tests {
             ("range", "bytes=0-1"),
         ]);
         clean_request(&mut headers);
-        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        assert_eq!(left, ["x-mine", "range"]);
+        let left = names(&headers);
+        assert_eq!(left, ["range", "x-mine"]);
     }
 
     #[test]
@@ -156,7 +162,7 @@ mod tests {
             ("keep-alive", "timeout=5"),
         ]);
         clean_request(&mut headers);
-        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        let left = names(&headers);
         assert_eq!(left, ["content-length", "host"]);
     }
 
@@ -179,7 +185,7 @@ mod tests {
             ("x-other", "stays"),
         ]);
         clean_response(&mut headers);
-        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        let left = names(&headers);
         assert_eq!(left, ["retry-after", "x-other"]);
     }
 }

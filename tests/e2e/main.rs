@@ -14,10 +14,13 @@ mod sidecar;
 
 mod bodies;
 mod cleaning;
+mod commands;
 mod cors;
 mod crash;
+mod enforcement;
 mod headers;
 mod identity;
+mod lifecycle;
 mod limits;
 mod paths;
 mod reload;

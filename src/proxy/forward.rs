@@ -152,6 +152,7 @@ fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refu
     head.extensions.clear();
     let fields = &mut head.headers;
     headers::clean_request(fields);
+    fields.reserve(8);
     // The length is the body's to say; a wrong one would let the next request be smuggled.
     fields.remove(header::CONTENT_LENGTH);
     fields.remove(header::EXPECT);

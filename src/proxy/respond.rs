@@ -190,6 +190,8 @@ fn finish(
     mut fields: HeaderMap,
     body: impl FnOnce(Box<Exchange>) -> Download,
 ) -> Response<Download> {
+    // Grown once: what follows adds about this many fields.
+    fields.reserve(18);
     exchange.facts.status = Some(status.as_u16());
     exchange.note_overhead();
     let policy = Arc::clone(&exchange.policy);

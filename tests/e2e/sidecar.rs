@@ -2,10 +2,10 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread::JoinHandle,
 };
@@ -134,7 +134,8 @@ impl Home {
 pub struct Running {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
+    out: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -148,17 +149,25 @@ impl Running {
 
     /// Starts this command as the child.
     pub fn of(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let reader = read(child.stderr.take().unwrap(), Arc::clone(&log));
-        Self { child, log, reader: Some(reader) }
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (log, out) = (Arc::default(), Arc::default());
+        let readers = vec![
+            read(child.stderr.take().unwrap(), Arc::clone(&log)),
+            read(child.stdout.take().unwrap(), Arc::clone(&out)),
+        ];
+        Self { child, log, out, readers }
     }
 
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Everything that it wrote so far, line by line.
+    /// Everything that it wrote to standard output so far, line by line.
+    pub fn printed(&self) -> Vec<String> {
+        self.out.lock().unwrap().clone()
+    }
+
+    /// Everything that it logged so far, line by line.
     pub fn lines(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
@@ -167,7 +176,7 @@ impl Running {
     pub async fn ended(&mut self) -> Option<i32> {
         let status = until("the process ends", || self.child.try_wait().unwrap()).await;
         // The rest of what it said is still in the pipe.
-        self.reader.take().map(JoinHandle::join);
+        self.readers.drain(..).for_each(|reader| reader.join().unwrap());
         status.code()
     }
 
@@ -189,11 +198,11 @@ impl Drop for Running {
         // It may have ended already.
         drop(self.child.kill());
         drop(self.child.wait());
-        self.reader.take().map(JoinHandle::join);
+        self.readers.drain(..).for_each(|reader| drop(reader.join()));
     }
 }
 
-fn read(pipe: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+fn read(pipe: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             log.lock().unwrap().push(line);

@@ -30,7 +30,7 @@ use crate::{
         load::{Compiled, Loader},
     },
     proxy::{self, CODES, Proxy, Shared, Upload},
-    reload::Reloader,
+    reload::{InForce, Reloader},
     server::{
         self, BindError, Certificates, ConnectionLimits, Drain, Listener, Runtimes, TlsError,
         Workers,
@@ -134,8 +134,7 @@ async fn serve(
     let shared = share(&handle, Ledger::Embedded(store), &telemetry);
     let reloader = Reloader::new(
         loader,
-        (&loaded.files, loaded.digest),
-        settings.clone(),
+        InForce { settings: settings.clone(), files: loaded.files, digest: loaded.digest },
         Arc::clone(&handle),
         Arc::clone(&certificates),
         Arc::clone(&telemetry.metrics),

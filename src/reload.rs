@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -56,27 +56,36 @@ pub struct Reloader {
     files: Vec<PathBuf>,
 }
 
+/// What a process began with.
+pub struct InForce {
+    /// What needs a restart.
+    pub settings: Settings,
+    /// Every file that the policy was read from.
+    pub files: Vec<PathBuf>,
+    /// A digest over the content of all of them.
+    pub digest: [u8; 32],
+}
+
 impl Reloader {
-    /// Follows the files of `loaded`, which is in force.
+    /// Follows the files that `in_force` was read from.
     pub fn new(
         loader: Loader,
-        loaded: (&[PathBuf], [u8; 32]),
-        settings: Settings,
+        in_force: InForce,
         handle: Arc<PolicyHandle>,
         certificates: Arc<Certificates>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (files, running) = loaded;
+        let InForce { settings, files, digest } = in_force;
         Self {
             loader,
             settings,
             handle,
             certificates,
             metrics,
-            running,
+            running: digest,
             rejected: None,
             certificate_problem: None,
-            files: files.to_vec(),
+            files,
         }
     }
 
@@ -87,34 +96,35 @@ impl Reloader {
         watch.follow(&self.directories());
         let mut seen = self.fingerprint();
         loop {
-            let forced = tokio::select! {
-                event = events.recv() => { settle(&mut events).await; event.is_none() }
-                asked = hangup.recv() => asked.is_some(),
-                () = tokio::time::sleep(POLL) => false,
+            let noticed = tokio::select! {
+                // An event is reason enough: two writes within one tick of the file system's
+                // clock look the same from outside.
+                Some(()) = events.recv() => true,
+                Some(()) = hangup.recv() => true,
+                () = tokio::time::sleep(POLL) => self.fingerprint() != seen,
             };
-            let now = self.fingerprint();
-            if !forced && now == seen {
-                continue;
+            if noticed {
+                seen = self.rest(&mut events).await;
+                self.look();
+                watch.follow(&self.directories());
             }
-            // A file that is still being written changes again: look until it rests.
-            seen = self.rest(now).await;
-            self.look();
-            watch.follow(&self.directories());
         }
     }
 
-    /// Waits until the files do not change for [`QUIET`], at most [`PATIENCE`].
-    async fn rest(&self, mut seen: Fingerprint) -> Fingerprint {
+    /// A file that is still being written changes again: waits until nothing did for [`QUIET`],
+    /// at most [`PATIENCE`].
+    async fn rest(&self, events: &mut mpsc::Receiver<()>) -> Fingerprint {
         let until = Instant::now() + PATIENCE - QUIET;
-        while Instant::now() < until {
+        let mut seen = self.fingerprint();
+        loop {
             tokio::time::sleep(QUIET).await;
             let now = self.fingerprint();
-            if now == seen {
-                break;
+            let rests = events.try_recv().is_err() && now == seen;
+            if rests || Instant::now() >= until {
+                return now;
             }
             seen = now;
         }
-        seen
     }
 
     /// Reads all files and puts what changed in force.
@@ -209,15 +219,6 @@ fn fingerprint(path: &Path) -> Option<(SystemTime, u64, PathBuf)> {
     Some((meta.modified().ok()?, meta.len(), fs::canonicalize(path).ok()?))
 }
 
-/// Swallows events until none came for [`QUIET`], at most [`PATIENCE`].
-async fn settle(events: &mut mpsc::Receiver<()>) {
-    let until = tokio::time::Instant::now() + PATIENCE;
-    let quiet =
-        async { while let Ok(Some(())) = tokio::time::timeout(QUIET, events.recv()).await {} };
-    // Either way it is time to look.
-    drop(tokio::time::timeout_at(until, quiet).await);
-}
-
 /// The directories that are watched.
 struct Watch {
     watcher: Option<RecommendedWatcher>,
@@ -227,7 +228,11 @@ struct Watch {
 impl Watch {
     fn new(events: mpsc::Sender<()>) -> Self {
         // A full channel already says that there is something to look at.
-        let notice = move |_: notify::Result<notify::Event>| {
+        let notice = move |event: notify::Result<notify::Event>| {
+            // Our own reading opens files; that is no change. What the watch lost may be one.
+            if event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
+                return;
+            }
             let _ = events.try_send(());
         };
         let watcher = notify::recommended_watcher(notice);

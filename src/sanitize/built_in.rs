@@ -11,7 +11,6 @@
 
 use regex_syntax::ParserBuilder;
 
-use super::Hits;
 use super::automaton::{Follower, Head, Stop};
 use super::heads::{Heads, Literal, Sight};
 use super::packs::judge::{Judge, Site, Verdict};
@@ -80,7 +79,7 @@ impl BuiltIn {
                         tails.len() - 1
                     });
                 let literal = |head: &&'static str| Literal {
-                    bytes: head.as_bytes().into(),
+                    bytes: head.as_bytes(),
                     fold: secret.fold,
                     entry: entries.len(),
                 };
@@ -114,10 +113,10 @@ impl Stage for Search {
         Self::default()
     }
 
-    fn advance(&mut self, rules: &BuiltIn, window: &mut Window<'_>, hits: &mut Hits) {
+    fn advance(&mut self, rules: &BuiltIn, window: &mut Window<'_>) {
         loop {
             let more = match self.follow {
-                Some(follow) => self.follow(rules, window, hits, follow),
+                Some(follow) => self.follow(rules, window, follow),
                 None => self.seek(rules, window),
             };
             if !more {
@@ -207,25 +206,19 @@ impl Search {
     }
 
     /// Follows a tail to the next event. Says whether there may be more to do.
-    fn follow(
-        &mut self,
-        rules: &BuiltIn,
-        window: &mut Window<'_>,
-        hits: &mut Hits,
-        mut follow: Follow,
-    ) -> bool {
+    fn follow(&mut self, rules: &BuiltIn, window: &mut Window<'_>, mut follow: Follow) -> bool {
         let follower = &rules.followers[rules.entries[follow.entry].follower];
         let length = window.text.len();
         let limit = length.min(self.limit(&follow));
         match follower.table.run(window.text, &mut follow.head, limit) {
             Stop::Match(_) => self.lengthen(window, &mut follow, -1),
-            Stop::Dead => self.settle(rules, window, hits, follow),
-            Stop::Limit if limit < length => self.cap(rules, window, hits, follow),
+            Stop::Dead => self.settle(rules, window, follow),
+            Stop::Limit if limit < length => self.cap(rules, window, follow),
             Stop::Limit if window.last => {
                 if follower.table.end(follow.head).is_some() {
                     self.lengthen(window, &mut follow, 0);
                 }
-                self.settle(rules, window, hits, follow);
+                self.settle(rules, window, follow);
             }
             Stop::Limit => {
                 self.follow = Some(follow);
@@ -252,58 +245,55 @@ impl Search {
         }
     }
 
-    fn settle(
-        &mut self,
-        rules: &BuiltIn,
-        window: &mut Window<'_>,
-        hits: &mut Hits,
-        follow: Follow,
-    ) {
+    /// The tail is over: the candidate is as long as it gets.
+    fn settle(&mut self, rules: &BuiltIn, window: &mut Window<'_>, follow: Follow) {
         match follow.end {
             Some(end) if self.swallowing => self.restart(end),
-            Some(end) => self.replace(rules, window, hits, follow, end, false),
+            Some(end) => {
+                if self.replace(rules, window, &follow, false) {
+                    self.restart(end);
+                }
+            }
             None => self.follow = None,
         }
     }
 
-    fn cap(&mut self, rules: &BuiltIn, window: &mut Window<'_>, hits: &mut Hits, follow: Follow) {
+    /// The candidate is too long to be kept: a match is swallowed from here on.
+    fn cap(&mut self, rules: &BuiltIn, window: &mut Window<'_>, follow: Follow) {
         match follow.end {
-            Some(end) if !self.swallowing => self.replace(rules, window, hits, follow, end, true),
-            _ => self.settle(rules, window, hits, follow),
+            Some(end) if !self.swallowing => {
+                if self.replace(rules, window, &follow, true) {
+                    window.drop_to(end);
+                    self.follow = Some(follow);
+                    self.swallowing = true;
+                }
+            }
+            _ => self.settle(rules, window, follow),
         }
     }
 
-    /// Asks the judge and replaces. A match that is still open is swallowed from here on.
+    /// Asks the judge. Says whether the candidate was replaced; if not, the search goes on.
     fn replace(
         &mut self,
         rules: &BuiltIn,
         window: &mut Window<'_>,
-        hits: &mut Hits,
-        follow: Follow,
-        end: usize,
+        follow: &Follow,
         open: bool,
-    ) {
+    ) -> bool {
+        let (start, end) = (follow.start, follow.end.unwrap_or(follow.start));
         let entry = &rules.entries[follow.entry];
-        let before = window.byte_before(follow.start);
-        let bytes = &window.text[follow.start..end];
-        match (entry.judge)(Site { before, bytes, open }) {
+        let site =
+            Site { before: window.byte_before(start), bytes: &window.text[start..end], open };
+        match (entry.judge)(site) {
             Verdict::Pass(length) => {
                 self.follow = None;
-                self.go_on((follow.start + length).min(end));
+                self.go_on((start + length).min(end));
+                false
             }
             Verdict::Mask(part) => {
-                window.replace(
-                    follow.start + part.start..follow.start + part.end,
-                    packs::REPLACEMENT,
-                );
-                hits.record(entry.label);
-                if open {
-                    window.drop_to(end);
-                    self.follow = Some(follow);
-                    self.swallowing = true;
-                } else {
-                    self.restart(end);
-                }
+                let part = start + part.start..start + part.end;
+                window.replace(part, packs::REPLACEMENT, entry.label);
+                true
             }
         }
     }

@@ -8,10 +8,11 @@
 //! # Limits
 //! Heads share 64 bits; with many more heads the masks let more false candidates through.
 
-use std::borrow::Cow;
-
 /// Bytes that the masks look at.
 const PRINT: usize = 4;
+
+/// Places that are looked at together.
+const BLOCK: usize = 8;
 
 /// What the search came upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(super) enum Sight {
 /// One literal.
 #[derive(Debug)]
 pub(super) struct Literal {
-    pub bytes: Cow<'static, [u8]>,
+    pub bytes: &'static [u8],
     /// Upper and lower case are the same; `bytes` is lower case then.
     pub fold: bool,
     /// What it belongs to.
@@ -80,18 +81,28 @@ impl Heads {
     /// The next place whose first bytes are those of a head, as far as they can be seen.
     #[inline]
     fn candidate(&self, text: &[u8], from: usize) -> Option<usize> {
-        let [first, second, third, fourth] = &*self.masks;
+        let mut from = from;
+        // Several places at a time: one branch for all of them.
+        while let Some(block) = text.get(from..from + BLOCK + PRINT - 1) {
+            let any = block.windows(PRINT).fold(0, |any, print| any | self.print(print));
+            if any != 0 {
+                break;
+            }
+            from += BLOCK;
+        }
         let rest = text.get(from..)?;
-        let hit = |print: &[u8]| {
-            let front = first[usize::from(print[0])] & second[usize::from(print[1])];
-            let back = third[usize::from(print[2])] & fourth[usize::from(print[3])];
-            front & back != 0
-        };
-        if let Some(offset) = rest.windows(PRINT).position(hit) {
+        if let Some(offset) = rest.windows(PRINT).position(|print| self.print(print) != 0) {
             return Some(from + offset);
         }
         let short = from.max((text.len() + 1).saturating_sub(PRINT));
         (short..text.len()).find(|place| self.mask(&text[*place..]) != 0)
+    }
+
+    #[inline]
+    fn print(&self, print: &[u8]) -> u64 {
+        let [first, second, third, fourth] = &*self.masks;
+        let front = first[usize::from(print[0])] & second[usize::from(print[1])];
+        front & third[usize::from(print[2])] & fourth[usize::from(print[3])]
     }
 
     fn mask(&self, text: &[u8]) -> u64 {
@@ -153,8 +164,7 @@ mod tests {
     use super::*;
 
     fn heads() -> Heads {
-        let literal =
-            |(bytes, fold): (&'static [u8], bool)| Literal { bytes: bytes.into(), fold, entry: 0 };
+        let literal = |(bytes, fold): (&'static [u8], bool)| Literal { bytes, fold, entry: 0 };
         let literals: [(&'static [u8], bool); 4] =
             [(b"sk-", false), (b"password", true), (b"pass", true), (b"://", false)];
         Heads::new(literals.into_iter().map(literal).collect())

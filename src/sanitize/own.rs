@@ -11,7 +11,6 @@
 //! and swallowed to its end; a mere possibility is given up, except for what
 //! began in the younger half.
 
-use super::Hits;
 use super::automaton::{Head, Seeker, Stop};
 use super::prefixes::Prefixes;
 use super::stage::{MAX_HELD, Stage};
@@ -68,12 +67,12 @@ impl Stage for Search {
         Self::at(rules.seeker.seek(0, None))
     }
 
-    fn advance(&mut self, rules: &Own, window: &mut Window<'_>, hits: &mut Hits) {
+    fn advance(&mut self, rules: &Own, window: &mut Window<'_>) {
         if self.rules_out(rules, window) {
             let length = window.text.len();
             return self.restart(&rules.seeker, window, length);
         }
-        while self.step(rules, window, hits) {}
+        while self.step(rules, window) {}
     }
 
     fn hold(&mut self, rules: &Own, window: &Window<'_>) -> usize {
@@ -118,14 +117,14 @@ impl Search {
     }
 
     /// Runs to the next event. Says whether there may be more to do.
-    fn step(&mut self, rules: &Own, window: &mut Window<'_>, hits: &mut Hits) -> bool {
+    fn step(&mut self, rules: &Own, window: &mut Window<'_>) -> bool {
         let length = window.text.len();
         let limit = length.min(self.limit());
         match self.cruise(&rules.seeker, window.text, limit) {
             Stop::Match(pattern) => self.matched(&rules.seeker, window, self.head.at - 1, pattern),
-            Stop::Dead => self.settle(rules, window, hits),
-            Stop::Limit if limit < length => self.cap(rules, window, hits),
-            Stop::Limit if window.last => return self.end(rules, window, hits),
+            Stop::Dead => self.settle(rules, window),
+            Stop::Limit if limit < length => self.cap(rules, window),
+            Stop::Limit if window.last => return self.end(rules, window),
             Stop::Limit => return false,
         }
         true
@@ -160,11 +159,11 @@ impl Search {
     }
 
     /// Nothing can match or grow any more: takes the match, if any, and begins anew behind it.
-    fn settle(&mut self, rules: &Own, window: &mut Window<'_>, hits: &mut Hits) {
+    fn settle(&mut self, rules: &Own, window: &mut Window<'_>) {
         let next = match self.found {
             Some(found) => {
                 if !self.swallowing {
-                    self.replace(rules, window, hits, found);
+                    self.replace(rules, window, found);
                 }
                 found.end
             }
@@ -173,22 +172,22 @@ impl Search {
         self.restart(&rules.seeker, window, next);
     }
 
-    fn end(&mut self, rules: &Own, window: &mut Window<'_>, hits: &mut Hits) -> bool {
+    fn end(&mut self, rules: &Own, window: &mut Window<'_>) -> bool {
         if let Some(pattern) = rules.seeker.table.end(self.head) {
             self.matched(&rules.seeker, window, window.text.len(), pattern);
         }
         let any = self.found.is_some();
         if any {
-            self.settle(rules, window, hits);
+            self.settle(rules, window);
         }
         any
     }
 
-    fn cap(&mut self, rules: &Own, window: &mut Window<'_>, hits: &mut Hits) {
+    fn cap(&mut self, rules: &Own, window: &mut Window<'_>) {
         match self.found {
-            Some(_) if self.swallowing => self.settle(rules, window, hits),
+            Some(_) if self.swallowing => self.settle(rules, window),
             Some(found) => {
-                self.replace(rules, window, hits, found);
+                self.replace(rules, window, found);
                 window.drop_to(found.end);
                 self.swallowing = true;
             }
@@ -211,11 +210,10 @@ impl Search {
         self.surveyed = self.head;
     }
 
-    fn replace(&mut self, rules: &Own, window: &mut Window<'_>, hits: &mut Hits, found: Found) {
+    fn replace(&mut self, rules: &Own, window: &mut Window<'_>, found: Found) {
         let start = self.oldest(&rules.seeker, window, true);
         let rule = &rules.rules[found.pattern];
-        window.replace(start..found.end, &rule.replacement);
-        hits.record(rule.label);
+        window.replace(start..found.end, &rule.replacement, rule.label);
     }
 
     /// Finds the exact `idle` up to the head, or up to the first match.

@@ -213,4 +213,16 @@ mod tests {
         }
         assert_eq!("Credentials".parse::<Pack>(), Err(UnknownPack));
     }
+
+    #[test]
+    fn every_secret_keeps_to_the_rules_of_its_fields() {
+        for secret in Pack::ALL.into_iter().flat_map(Pack::secrets) {
+            for head in secret.heads {
+                assert!(head.len() >= 3, "{head}");
+                assert!(!secret.fold || *head == head.to_ascii_lowercase(), "{head}");
+            }
+            let reach = secret.reach.map_or([false; 256], |class| *class);
+            assert!(reach.iter().zip(&RUN).all(|(reach, run)| !reach || *run));
+        }
+    }
 }

@@ -4,36 +4,50 @@
 //! them need not be stepped through byte by byte. Rules for which that cannot be
 //! said (`.+x`, `\d+`) have no prefixes, and cost what the automaton costs.
 
+use regex_automata::util::prefilter::Prefilter;
+use regex_automata::{MatchKind, Span};
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Hir, Look, LookSet};
 
-use super::heads::{Heads, Literal, Sight};
-
 /// More literals than this let too much through.
-const MAX_LITERALS: usize = 128;
+const MAX_LITERALS: usize = 64;
 
 /// Longer beginnings do not tell more.
 const MAX_LENGTH: usize = 6;
 
 /// The literals with which the matches of all rules begin.
 #[derive(Debug)]
-pub(super) struct Prefixes(Heads);
+pub(super) struct Prefixes {
+    literals: Vec<Vec<u8>>,
+    search: Prefilter,
+}
 
 impl Prefixes {
     /// `None` if some rule may begin with too much.
     pub fn of(hirs: &[Hir]) -> Option<Self> {
-        let literals: Option<Vec<Vec<Literal>>> = hirs.iter().map(literals).collect();
-        let literals: Vec<Literal> = literals?.into_iter().flatten().collect();
-        (literals.len() <= MAX_LITERALS).then(|| Self(Heads::new(literals)))
+        let literals: Vec<Vec<u8>> =
+            hirs.iter().map(literals).collect::<Option<Vec<_>>>()?.concat();
+        if literals.len() > MAX_LITERALS {
+            return None;
+        }
+        let search = Prefilter::new(MatchKind::LeftmostFirst, &literals)?;
+        Some(Self { literals, search })
     }
 
     /// Says that no match begins from `at` on, and none can begin in this window and end in the next.
     pub fn rule_out(&self, text: &[u8], at: usize, last: bool) -> bool {
-        self.0.find(text, at, 0, last) == Sight::Nothing
+        let found = self.search.find(text, Span::from(at..text.len())).is_some();
+        !found && (last || !self.ends_in_part(&text[at..]))
+    }
+
+    fn ends_in_part(&self, text: &[u8]) -> bool {
+        let ends =
+            |literal: &[u8]| (1..literal.len()).any(|length| text.ends_with(&literal[..length]));
+        self.literals.iter().any(|literal| ends(literal))
     }
 }
 
-fn literals(hir: &Hir) -> Option<Vec<Literal>> {
+fn literals(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     // With other borders, "nothing in progress" is not always seen at once.
     if !hir.properties().look_set().iter().all(is_word_border) {
         return None;
@@ -44,8 +58,7 @@ fn literals(hir: &Hir) -> Option<Vec<Literal>> {
     if prefixes.min_literal_len()? < 2 {
         return None;
     }
-    let bytes = prefixes.literals()?.iter().map(|literal| literal.as_bytes().to_vec().into());
-    Some(bytes.map(|bytes| Literal { bytes, fold: false, entry: 0 }).collect())
+    Some(prefixes.literals()?.iter().map(|literal| literal.as_bytes().to_vec()).collect())
 }
 
 fn is_word_border(look: Look) -> bool {

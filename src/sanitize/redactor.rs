@@ -10,6 +10,7 @@
 //! All own rules together must fit into an automaton of 16 MiB.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 use regex_syntax::{Parser, ParserBuilder};
@@ -80,7 +81,6 @@ impl RuleError {
 }
 
 /// Finds and replaces; immutable, built once per policy.
-#[derive(Debug)]
 pub struct Redactor {
     pub(super) built_in: Option<BuiltIn>,
     pub(super) own: Option<Own>,
@@ -134,9 +134,15 @@ impl Redactor {
     }
 }
 
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.rule_names()).finish()
+    }
+}
+
 fn whole<'a, S: Stage>(rules: &S::Rules, text: Cow<'a, [u8]>, hits: &mut Hits) -> Cow<'a, [u8]> {
-    let mut window = Window::new(&text, Before::default(), true);
-    S::begin(rules).advance(rules, &mut window, hits);
+    let mut window = Window::new(&text, Before::default(), true, hits);
+    S::begin(rules).advance(rules, &mut window);
     let output = window.into_output();
     output.into_whole(text)
 }

@@ -21,7 +21,7 @@ pub(super) trait Stage {
     fn begin(rules: &Self::Rules) -> Self;
 
     /// Consumes the window; if it is the last, to the end.
-    fn advance(&mut self, rules: &Self::Rules, window: &mut Window<'_>, hits: &mut Hits);
+    fn advance(&mut self, rules: &Self::Rules, window: &mut Window<'_>);
 
     /// Where the bytes begin that must be kept until more is known.
     fn hold(&mut self, rules: &Self::Rules, window: &Window<'_>) -> usize;
@@ -31,7 +31,6 @@ pub(super) trait Stage {
 }
 
 /// A stage and what it holds.
-#[derive(Debug)]
 pub(super) struct Filter<S> {
     stage: S,
     held: Vec<u8>,
@@ -46,8 +45,8 @@ impl<S: Stage> Filter<S> {
     /// Takes a chunk and yields what may be forwarded.
     pub fn push(&mut self, rules: &S::Rules, chunk: Bytes, last: bool, hits: &mut Hits) -> Bytes {
         let text = self.with_held(chunk);
-        let mut window = Window::new(&text, self.before, last);
-        self.stage.advance(rules, &mut window, hits);
+        let mut window = Window::new(&text, self.before, last, hits);
+        self.stage.advance(rules, &mut window);
         let hold = if last { text.len() } else { self.stage.hold(rules, &window) };
         if hold > 0 {
             self.before = window.before(hold);

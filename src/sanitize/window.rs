@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::Hits;
+
 /// How far a word's left border is looked for: `\u0026`.
 const LOOK_BACK: usize = 6;
 
@@ -16,31 +18,31 @@ const LOOK_BACK: usize = 6;
 pub(super) type Before = [Option<u8>; LOOK_BACK];
 
 /// The bytes at hand, and what goes out for them.
-#[derive(Debug)]
 pub(super) struct Window<'t> {
     pub text: &'t [u8],
     before: Before,
     /// The text ends with this window.
     pub last: bool,
+    hits: &'t mut Hits,
     written: Vec<u8>,
     /// Everything before this is written or dropped.
     done: usize,
 }
 
 /// Redacted bytes, if they differ from the window's.
-#[derive(Debug)]
 pub(super) struct Output {
     written: Vec<u8>,
     rest: usize,
 }
 
 impl<'t> Window<'t> {
-    pub fn new(text: &'t [u8], before: Before, last: bool) -> Self {
-        Self { text, before, last, written: Vec::new(), done: 0 }
+    pub fn new(text: &'t [u8], before: Before, last: bool, hits: &'t mut Hits) -> Self {
+        Self { text, before, last, hits, written: Vec::new(), done: 0 }
     }
 
-    /// Writes `replacement` in the place of `part`.
-    pub fn replace(&mut self, part: Range<usize>, replacement: &[u8]) {
+    /// Writes `replacement` in the place of `part`, and counts it.
+    pub fn replace(&mut self, part: Range<usize>, replacement: &[u8], label: usize) {
+        self.hits.record(label);
         self.written.extend_from_slice(&self.text[self.done..part.start]);
         self.written.extend_from_slice(replacement);
         self.done = part.end;
@@ -113,8 +115,11 @@ mod tests {
 
     #[test]
     fn words_begin_behind_escapes() {
-        let begins =
-            |text: &str| Window::new(text.as_bytes(), [None; 6], false).begins_word(text.len());
+        let begins = |text: &str| {
+            let mut hits = Hits::new();
+            let window = Window::new(text.as_bytes(), Before::default(), false, &mut hits);
+            window.begins_word(text.len())
+        };
         for text in ["", " ", "-", r"\n", r"a\t", "%3D", r"\u0026"] {
             assert!(begins(text), "{text}");
         }
@@ -125,14 +130,14 @@ mod tests {
 
     #[test]
     fn borders_do_not_depend_on_the_cut() {
-        let text = r"ab\u0026sk";
-        let whole = Window::new(text.as_bytes(), [None; 6], false);
-        for cut in 0..=8 {
+        let text = r"ab\u0026";
+        for cut in 0..=text.len() {
             let (front, back) = text.as_bytes().split_at(cut);
-            let before = Window::new(front, [None; 6], false).before(cut);
-            let window = Window::new(back, before, false);
-            assert_eq!(window.byte_before(8 - cut), Some(b'6'));
-            assert_eq!(window.begins_word(8 - cut), whole.begins_word(8));
+            let (mut hits, mut more) = (Hits::new(), Hits::new());
+            let before = Window::new(front, Before::default(), false, &mut hits).before(cut);
+            let window = Window::new(back, before, false, &mut more);
+            assert_eq!(window.byte_before(back.len()), Some(b'6'));
+            assert!(window.begins_word(back.len()));
         }
     }
 }

@@ -49,6 +49,7 @@ pub(super) const SECRETS: &[Secret] = &[
     Secret::new(DRIVER_MODULES, r"(?:[\w.]*\.)?[A-Z]\w*: <line>", whole),
     Secret::new(DRIVER_TEXTS, "<line>", whole),
     Secret::new(&["Sequelize", "PrismaClient", "MongoServer", "MongoNetwork", "QueryFailed"], r"\w*Error: <line>", whole),
+    Secret::new(&["connection to server at "], r"(?:\\?\x22|[0-9])<line>", whole),
     Secret::new(&["ORA-"], r"[0-9]{5}: <line>", whole),
     Secret::inside(ERRORS, ERROR_FRAMES, whole).reaching(&CLASS).spelt(0),
     Secret::inside(ERRORS, ERROR_FRAMES, whole).reaching(&CLASS).spelt(1),
@@ -103,6 +104,6 @@ const DRIVER_MODULES: &[&str] = &[
 
 #[rustfmt::skip]
 const DRIVER_TEXTS: &[&str] = &[
-    "SQLSTATE[", "connect ECONNREFUSED ", "(Background on this error at: ", "connection to server at ", "FATAL: password", "FATAL:  password",
+    "SQLSTATE[", "connect ECONNREFUSED ", "(Background on this error at: ",  "FATAL: password", "FATAL:  password",
     "FATAL:  role", "FATAL:  database", "FATAL:  no pg_hba",
 ];

@@ -24,7 +24,7 @@ const LEGITIMATE: &[&str] = &[
     "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n",
     "Bearer tokens are sent as `Authorization: Bearer <token>`; bearer authentication is simple. Basic authentication too: Basic programming.",
     "Set `Authorization: Bearer YOUR_API_KEY` or Bearer $TOKEN.",
-    "task-force, risk-averse, disk-usage, sk-fading-circle, sk-learn, class=\"sk-folding-cube\" ask-me-anything-about-it-please",
+    "risk-averse, disk-usage, sk-fading-circle, sk-learn, class=\"sk-folding-cube\" ask-me-anything-about-it-please",
     "weir_requests_total{operation=\"chat\"} 5\nweir_upstream_duration_seconds_bucket{le=\"0.005\"} 1",
     "550e8400-e29b-41d4-a716-446655440000, 2024-05-01T12:30:45.123Z, $19.99, 1.10.0.0.5, 110.0.0.5, 10.0.0.5.6, 10.0.19041.1",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/127.0.0.0 Safari/537.36",
@@ -49,6 +49,9 @@ const LEGITIMATE: &[&str] = &[
     "SG. Tennis, SKILLS, SKU 12, SK0 model; ORA-toria; SQLSTATE codes; Sequelize and PrismaClient are ORMs.",
     "{\"secret_santa\":\"Bob\",\"passwordless\":true,\"keyboard\":\"x\",\"tokenizer\":\"bpe\",\"next_page_token\":\"CAUQAA\"}",
     "{\"msg\":\"password=\",\"x\":\"1\"}",
+    "Reset your password: https://example.com/reset?x=1 or password=/run/secrets/db; pwd: /home/user1; the secret:\n\"Patience\"",
+    "Password: 8-64 characters. if (password === 'x') {} if password == other: api_key = 5; password: z.string().min(8)",
+    "The connection to server at our site was lost. panic: no, goroutine 5 is fine.",
     "{\"label\":\"Password\",\"placeholder\":\"Enter password:\",\"error\":\"Password: required\"}",
 ];
 

@@ -22,8 +22,8 @@ pub(super) const HEADS: &[&str] = &[
 /// escaped or single quotes, or bare.
 pub(super) const TAIL: &str = concat!(
     r"(?i:[_-]?(?:access[_-]?)?key)?<quote>\s*[:=](?:",
-    r"[=>]?\s*\x22(?:[^\x22\\\r\n]|\\[^\r\n])+",
-    r"|[=>]?\s*(?:\\+\x22|\\*')[^\x22'\\\r\n]+",
+    r"[=>]?[ \t]*\x22(?:[^\x22\\\r\n]|\\[^\r\n])+",
+    r"|[=>]?[ \t]*(?:\\+\x22|\\*')[^\x22'\\\r\n]+",
     r"|[=>]?[ \t]*[^\s\x22'`\\,;&<>(){}\[\]|]+[(\[),]?)",
 );
 
@@ -91,13 +91,23 @@ fn quoted(head: &[u8], value: &[u8]) -> Option<usize> {
 fn bare(head: &[u8], value: &[u8]) -> Option<usize> {
     let (value, follow) = split_follow(value);
     let loose = head.iter().any(|byte| b" \t:".contains(byte));
+    let letters = value.iter().any(|byte| byte.is_ascii_alphabetic() || !byte.is_ascii());
     let secret = match follow {
         Some(b'(' | b'[') => false,
+        _ if is_place(value) => false,
+        // `Password: 8-64 characters`, `password === …`
+        _ if !letters && (loose || value.len() < 4) => value.len() >= 6,
         _ if has_symbol(value) => true,
         Some(_) => false,
         None => !loose && value.len() >= 6 && value.iter().all(u8::is_ascii_alphabetic),
     };
     secret.then_some(value.len())
+}
+
+/// A file that holds the secret, or a page about it.
+fn is_place(value: &[u8]) -> bool {
+    let beginnings: [&[u8]; 5] = [b"/", b"./", b"~", b"http:", b"https:"];
+    beginnings.into_iter().any(|beginning| value.starts_with(beginning))
 }
 
 /// Where the value begins: behind the separator, spaces and quotes.

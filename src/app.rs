@@ -134,7 +134,12 @@ async fn serve(
     let shared = share(&handle, Ledger::Embedded(store), &telemetry);
     let reloader = Reloader::new(
         loader,
-        InForce { settings: settings.clone(), files: loaded.files, digest: loaded.digest },
+        InForce {
+            settings: settings.clone(),
+            files: loaded.files,
+            text: loaded.text,
+            digest: loaded.digest,
+        },
         Arc::clone(&handle),
         Arc::clone(&certificates),
         Arc::clone(&telemetry.metrics),

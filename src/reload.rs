@@ -49,6 +49,8 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     /// Digest of what is in force.
     running: [u8; 32],
+    /// The policy file that is in force.
+    text: Vec<u8>,
     /// Digest of what was rejected last, if the newest files are not in force.
     rejected: Option<[u8; 32]>,
     /// The last problem of the certificate that was logged.
@@ -62,6 +64,8 @@ pub struct InForce {
     pub settings: Settings,
     /// Every file that the policy was read from.
     pub files: Vec<PathBuf>,
+    /// The policy file's own bytes.
+    pub text: Vec<u8>,
     /// A digest over the content of all of them.
     pub digest: [u8; 32],
 }
@@ -75,7 +79,7 @@ impl Reloader {
         certificates: Arc<Certificates>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let InForce { settings, files, digest } = in_force;
+        let InForce { settings, files, text, digest } = in_force;
         Self {
             loader,
             settings,
@@ -83,6 +87,7 @@ impl Reloader {
             certificates,
             metrics,
             running: digest,
+            text,
             rejected: None,
             certificate_problem: None,
             files,
@@ -140,13 +145,36 @@ impl Reloader {
             }
             return;
         }
+        let refused = loaded.compiled.is_none();
         if self.rejected != Some(loaded.digest) {
             self.take(loaded);
         }
+        if refused {
+            self.refresh();
+        }
+    }
+
+    /// While the newest policy is rejected, what stands beside the running one is still followed:
+    /// a revoked key must not live on because of a typing error elsewhere.
+    fn refresh(&mut self) {
+        let loaded = self.loader.load_text(Ok(self.text.clone()), &self.metrics);
+        let more = loaded.files.into_iter().filter(|file| !self.files.contains(file));
+        self.files.extend(more.collect::<Vec<_>>());
+        let Some(compiled) = loaded.compiled.filter(|_| loaded.digest != self.running) else {
+            return;
+        };
+        let problem = self.handle.problem();
+        let policy = self.handle.apply(compiled.policy);
+        if let Some(problem) = problem {
+            self.handle.reject(problem.to_string());
+        }
+        self.running = loaded.digest;
+        let generation = policy.generation;
+        tracing::info!(generation, "the running policy took in new keys");
     }
 
     fn take(&mut self, loaded: Loaded) {
-        let Loaded { compiled, report, digest, .. } = loaded;
+        let Loaded { compiled, report, digest, text, .. } = loaded;
         let Some(compiled) = compiled else {
             let mut lines = Vec::new();
             for problem in report.diagnostics() {
@@ -167,7 +195,7 @@ impl Reloader {
         }
         self.metrics.policy_sha256.store(Arc::new(compiled.policy.sha256.clone()));
         let policy = self.handle.apply(compiled.policy);
-        (self.running, self.rejected) = (digest, None);
+        (self.running, self.rejected, self.text) = (digest, None, text);
         self.metrics.reloads_applied.add(1);
         let (generation, sha256) = (policy.generation, &policy.sha256);
         tracing::info!(generation, %sha256, "a new policy is in force");

@@ -110,8 +110,8 @@ async fn drain(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
         return (StatusCode::FORBIDDEN, "changes need `admin.token` in the policy\n");
     }
     admin.drain_asked.notify_one();
-    admin.drain.begun().await;
-    (StatusCode::ACCEPTED, "draining\n")
+    admin.drain.finished().await;
+    (StatusCode::OK, "drained\n")
 }
 
 /// Lets those pass who bring the token, as `Authorization: Bearer …`.

@@ -4,6 +4,9 @@ use http::{Method, StatusCode};
 
 use super::{Failure, talk::Where};
 
+/// Longest wait unless said otherwise, in seconds: twice the default of `listen.drain_timeout`.
+const PATIENCE: u64 = 60;
+
 /// Arguments of `weir drain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Drain {
@@ -13,12 +16,11 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (status, body) = self.at.ask(Method::POST, "/admin/v1/drain")?;
+        let (status, body) = self.at.ask(Method::POST, "/admin/v1/drain", PATIENCE)?;
         print!("{body}");
-        if status == StatusCode::ACCEPTED {
-            Ok(())
-        } else {
-            Err(format!("refused: {status}").into())
+        match status {
+            StatusCode::OK => Ok(()),
+            other => Err(format!("refused: {other}").into()),
         }
     }
 }

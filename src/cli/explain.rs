@@ -11,11 +11,15 @@ use crate::{
         cors::{Cors, Verdict},
         diagnostic::Color,
         identity::Source,
+        limit::Unit,
         load::Loader,
         path,
         snapshot::{Mode, OperationId, Policy, RequestRules, TierId},
     },
-    proxy::identify::{self, Seen},
+    proxy::{
+        identify::{self, Seen},
+        target,
+    },
     telemetry::Metrics,
 };
 
@@ -75,7 +79,9 @@ fn explain(
     page: &mut String,
 ) -> Result<(), Failure> {
     mode(policy, page)?;
-    origin(policy, method, headers, page)?;
+    if origin(policy, method, headers, page)? {
+        return Ok(());
+    }
     let plain = asked.path.split(['?', '#']).next().unwrap_or_default();
     let path = match path::canonical(plain) {
         Ok(path) => path,
@@ -92,6 +98,10 @@ fn explain(
     let id = OperationId(found.operation);
     let operation = policy.operation(id);
     writeln!(page, "operation  {} (route `{}` is the most specific)", operation.name, found.route)?;
+    if let Some(name) = target::unmet(&operation.rules, found.route, &path) {
+        writeln!(page, "refused    400 bad_request: path parameter `{name}` breaks its rule")?;
+        return Ok(());
+    }
     let seen = Seen { path: &path, ip: asked.address, now: Clock::System.now() };
     match identify::find(&policy.identity, seen, headers) {
         Ok((index, caller)) => {
@@ -119,21 +129,27 @@ fn mode(policy: &Policy, page: &mut String) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Writes what the `Origin` means; `true` when the request ends there.
 fn origin(
     policy: &Policy,
     method: &Method,
     headers: &HeaderMap,
     page: &mut String,
-) -> Result<(), Failure> {
-    match policy.cors.judge(headers) {
+) -> Result<bool, Failure> {
+    let verdict = policy.cors.judge(headers);
+    let preflight = Cors::is_preflight(method, headers);
+    match verdict {
         Verdict::SameOrigin => {}
+        Verdict::Foreign if preflight => {
+            writeln!(page, "refused    403 origin_not_allowed: the policy does not name it")?;
+        }
         Verdict::Foreign => writeln!(page, "origin     not allowed: no permission headers")?,
         Verdict::Allowed(_) | Verdict::Anyone => writeln!(page, "origin     allowed")?,
     }
-    if Cors::is_preflight(method, headers) {
+    if preflight && verdict != Verdict::Foreign {
         writeln!(page, "preflight  answered by Weir, not counted, not forwarded")?;
     }
-    Ok(())
+    Ok(preflight)
 }
 
 fn source(source: Option<&Source>) -> String {
@@ -160,6 +176,7 @@ fn limits(
     }
     for (limit, shown) in terms.limits.limits.iter().zip(&terms.shown) {
         let (scope, unit) = (limit.counter.scope(), limit.counter.unit());
+        let unit = if unit == Unit::NanoUsd { "money".to_owned() } else { unit.to_string() };
         let over = if &**scope == "*" { "all operations" } else { scope };
         writeln!(page, "limit      {} ({unit} of {over})", shown.written)?;
     }

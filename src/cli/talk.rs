@@ -8,10 +8,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 
 use super::Failure;
-use crate::{
-    policy::{compile::AdminSettings, load::Loader},
-    telemetry::Metrics,
-};
+use crate::policy::{compile::AdminSettings, load::Loader};
 
 /// Most of an answer that is read.
 const MAX_ANSWER: usize = 1 << 20;
@@ -26,36 +23,39 @@ pub(super) struct Where {
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
     /// Longest wait for the answer, in seconds.
-    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: Option<u64>,
 }
 
 impl Where {
-    /// Sends one request; returns status and body.
-    pub(super) fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, String), Failure> {
+    /// Sends one request; returns status and body. Waits `patience` seconds unless told otherwise.
+    pub(super) fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        patience: u64,
+    ) -> Result<(StatusCode, String), Failure> {
         let (address, token) = self.target()?;
+        let patience = self.timeout.unwrap_or(patience);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let asked = exchange(address, token, method, path);
-        let deadline = Duration::from_secs(self.timeout);
+        let deadline = Duration::from_secs(patience);
         runtime
             .block_on(async { tokio::time::timeout(deadline, asked).await })
-            .map_err(|_| format!("{address} does not answer within {} s", self.timeout))?
+            .map_err(|_| format!("{address} does not answer within {patience} s"))?
     }
 
     fn target(&self) -> Result<(SocketAddr, Option<HeaderValue>), Failure> {
-        if let Some(address) = self.admin {
-            let token = std::env::var("WEIR_ADMIN_TOKEN").ok().filter(|token| !token.is_empty());
-            return Ok((address, token.map(|token| bearer(&token)).transpose()?));
-        }
-        let loaded = Loader::new(&self.policy).load(&Metrics::default());
-        let compiled = loaded
-            .compiled
-            .ok_or_else(|| format!("{} has errors; name --admin instead", self.policy.display()))?;
-        let AdminSettings { mut address, token } = compiled.settings.admin;
+        // A probe must not fail because somebody is editing the policy: what can be read of it is.
+        let AdminSettings { mut address, token } = Loader::new(&self.policy).admin();
+        address = self.admin.unwrap_or(address);
         if address.ip().is_unspecified() {
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
-        Ok((address, token.map(|token| bearer(token.expose())).transpose()?))
+        let token = token.map(|token| token.expose().to_owned());
+        let token = token.or_else(|| std::env::var("WEIR_ADMIN_TOKEN").ok());
+        let token = token.filter(|token| !token.is_empty());
+        Ok((address, token.map(|token| bearer(&token)).transpose()?))
     }
 }
 

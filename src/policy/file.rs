@@ -30,6 +30,7 @@ mod upstream;
 mod url;
 
 pub use admin::AdminFile;
+pub(super) use admin::DEFAULT_ADMIN;
 pub use alerts::{AlertRuleFile, AlertsFile};
 pub use cors::{CorsFile, Origin};
 pub use enforcement::{EnforcementFile, Mode};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    compile::{self, Beside, Redactors, Settings},
+    compile::{self, AdminSettings, Beside, Redactors, Settings},
     diagnostic::{Diagnostic, Report},
     file::{self, IdentityFile, PolicyFile},
     identity::{Caller, Key, Keys, digest, is_verified_name},
@@ -36,6 +36,8 @@ pub struct Loaded {
     pub report: Report,
     /// Every file that was read or would have been: a change of one is a change of the policy.
     pub files: Vec<PathBuf>,
+    /// The policy file's own bytes.
+    pub text: Vec<u8>,
     /// A digest over the content of all of them.
     pub digest: [u8; 32],
 }
@@ -64,12 +66,27 @@ impl Loader {
         &self.path
     }
 
+    /// Where the operators' listener is, as far as the file can be read: else its default.
+    pub fn admin(&self) -> AdminSettings {
+        let bytes = read(&self.path).unwrap_or_default();
+        let (file, _) = self.parse(String::new(), bytes);
+        match file {
+            Some(file) => AdminSettings::of(&file.admin),
+            None => AdminSettings::default(),
+        }
+    }
+
     /// Reads and compiles. Metric series are made in `metrics` only if there are no errors.
     pub fn load(&self, metrics: &Metrics) -> Loaded {
+        self.load_text(read(&self.path), metrics)
+    }
+
+    /// Compiles `text` in place of the policy file, with what stands beside that file now.
+    pub fn load_text(&self, text: io::Result<Vec<u8>>, metrics: &Metrics) -> Loaded {
         let mut files = vec![self.path.clone()];
         let mut content = Vec::new();
         let shown = self.path.display().to_string();
-        let (file, mut report, sha256) = match read(&self.path) {
+        let (file, mut report, sha256) = match text {
             Ok(bytes) => {
                 let sha256 = crate::id::hex(&digest(&bytes));
                 content.extend_from_slice(&bytes);
@@ -78,6 +95,7 @@ impl Loader {
             }
             Err(error) => (None, unreadable(&shown, &error), String::new()),
         };
+        let text = content.clone();
         let compiled = file.and_then(|file| {
             files.extend(file.files.iter().map(|path| self.directory.join(path)));
             for path in &files[1..] {
@@ -90,7 +108,7 @@ impl Loader {
             Some(Compiled { policy, settings, file })
         });
         let compiled = compiled.filter(|_| !report.has_errors());
-        Loaded { compiled, report, files, digest: digest(&content) }
+        Loaded { compiled, report, files, text, digest: digest(&content) }
     }
 
     fn parse(&self, shown: String, bytes: Vec<u8>) -> (Option<PolicyFile>, Report) {

@@ -29,7 +29,7 @@ mod panic;
 mod refusal;
 mod respond;
 mod settle;
-mod target;
+pub mod target;
 mod trace;
 mod upload;
 mod validate;

@@ -2,13 +2,16 @@
 
 use http::{HeaderMap, Uri, Version, header, request::Parts, uri::Authority};
 
+use regex_automata::meta::Regex;
+
 use super::{
     exchange::Exchange,
     refusal::{Code, Refusal},
 };
 use crate::policy::{
     path,
-    snapshot::{HeadRules, OperationId},
+    route::Route,
+    snapshot::{HeadRules, OperationId, RequestRules},
 };
 
 /// What HPACK and RFC 9113 (6.5.2) count beside a field's octets; used for both
@@ -28,10 +31,18 @@ pub fn resolve(exchange: &mut Exchange, head: &Parts) -> Result<(), Box<Refusal>
     let bad = |error: path::PathError| Refusal::new(Code::BadRequest).detail(error.to_string());
     let path = path::canonical(head.uri.path()).map_err(bad)?;
     exchange.path = path.into_owned();
-    let found = exchange.policy.router.find(&head.method, &exchange.path);
+    let policy = std::sync::Arc::clone(&exchange.policy);
+    let found = policy.router.find(&head.method, &exchange.path);
     let Some(found) = found else { return exchange.enforce(Refusal::new(Code::NotFound)) };
     exchange.operation = Some(OperationId(found.operation));
-    check_parameters(exchange).or_else(|refusal| exchange.enforce(refusal))
+    let rules = &policy.operation(OperationId(found.operation)).rules;
+    match unmet(rules, found.route, &exchange.path) {
+        Some(name) => {
+            let message = format!("The path parameter `{name}` is not as it should be.");
+            exchange.enforce(Refusal::new(Code::BadRequest).message(message))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_size(rules: HeadRules, head: &Parts) -> Result<(), Box<Refusal>> {
@@ -73,24 +84,14 @@ pub fn host(uri: &Uri, headers: &HeaderMap) -> Option<http::HeaderValue> {
     absolute.or_else(|| headers.get(header::HOST).cloned())
 }
 
-/// Parameters of the route must match the operation's rules as a whole.
-fn check_parameters(exchange: &Exchange) -> Result<(), Box<Refusal>> {
-    let Some(operation) = exchange.operation else { return Ok(()) };
-    let rules = &exchange.policy.operation(operation).rules;
-    if rules.parameters.is_empty() {
-        return Ok(());
-    }
-    let found = exchange.policy.router.find(&exchange.method, &exchange.path);
-    let Some(found) = found else { return Ok(()) };
-    for (name, wanted) in &rules.parameters {
-        if !found.route.pattern.parameters().any(|parameter| parameter == name) {
-            continue;
-        }
-        let value = found.route.pattern.capture(&exchange.path, name);
-        if !value.is_some_and(|value| wanted.is_match(value.as_bytes())) {
-            let message = format!("The path parameter `{name}` is not as it should be.");
-            return Err(Refusal::new(Code::BadRequest).message(message));
-        }
-    }
-    Ok(())
+/// The first of the route's parameters that does not match the operation's rule as a whole.
+pub fn unmet<'r>(rules: &'r RequestRules, route: &Route, path: &str) -> Option<&'r str> {
+    let broken = |(name, wanted): &&(String, Regex)| {
+        route.pattern.parameters().any(|parameter| parameter == name)
+            && !route
+                .pattern
+                .capture(path, name)
+                .is_some_and(|value| wanted.is_match(value.as_bytes()))
+    };
+    rules.parameters.iter().find(broken).map(|(name, _)| name.as_str())
 }

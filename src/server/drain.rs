@@ -42,6 +42,12 @@ impl Drain {
         drop(asked.wait_for(|asked| *asked).await);
     }
 
+    /// Returns once draining has begun and every connection has ended.
+    pub async fn finished(&self) {
+        self.begun().await;
+        self.tasks.wait().await;
+    }
+
     /// Returns once connections must be cut.
     pub async fn cut(&self) {
         self.cut.cancelled().await;

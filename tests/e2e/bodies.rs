@@ -1,6 +1,4 @@
-//! Requests' bodies and heads: bounded, checked, passed on as they come.
-
-use std::time::Duration;
+//! Requests' heads and bodies are bounded and checked.
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
@@ -157,96 +155,5 @@ fn what_an_operation_demands_of_a_request_is_checked() {
         let broken = post(path, json, "{\n \"a\": nope}").send().await;
         let message = broken.json()["message"].to_string();
         assert!(message.contains("line 2"), "{message}");
-    });
-}
-
-#[test]
-fn a_body_is_passed_on_while_it_is_still_coming() {
-    run(async {
-        let origin = Origin::start().await;
-        let sidecar = Sidecar::with("").before(&origin).start().await;
-
-        for h2 in [false, true] {
-            let mut watched = origin.watches("/upload");
-            let mut connection =
-                if h2 { sidecar.client.h2().await } else { sidecar.client.h1().await };
-            let (ask, feed) = sidecar.client.post("/upload", "").fed();
-            let answer = tokio::spawn(async move { ask.on(&mut connection).await });
-
-            for piece in ["one", "two", "three"] {
-                feed.send(Bytes::from(piece)).await.unwrap();
-                let seen = soon("the piece is at the origin", watched.recv()).await;
-                assert_eq!(seen.as_deref(), Some(piece.as_bytes()), "h2: {h2}");
-            }
-            drop(feed);
-
-            let answer = soon("the answer", answer).await.unwrap();
-            assert_eq!(answer.json()["body"], "onetwothree");
-            origin.answers("/upload", 200, &[], "");
-        }
-    });
-}
-
-#[test]
-fn an_upstream_that_does_not_read_slows_the_caller_down() {
-    run(async {
-        let origin = Origin::start().await;
-        let plan = Sidecar::with("[request]\nmax_body = \"1GiB\"\n");
-        let sidecar = plan.before(&origin).start().await;
-
-        for h2 in [false, true] {
-            let _unread = origin.keeps_silent("/unread");
-            let mut connection =
-                if h2 { sidecar.client.h2().await } else { sidecar.client.h1().await };
-            let (ask, feed) = sidecar.client.post("/unread", "").fed();
-            let answer = tokio::spawn(async move { ask.try_open(&mut connection).await.map(drop) });
-
-            // Sockets hold a few megabytes; a proxy that gathers would take everything.
-            let (mut taken, chunk) = (0, Bytes::from(vec![b'x'; 256 << 10]));
-            let stalled = Duration::from_secs(1);
-            while taken < 64 * MIB
-                && tokio::time::timeout(stalled, feed.send(chunk.clone())).await.is_ok()
-            {
-                taken += chunk.len();
-            }
-            answer.abort();
-
-            assert!(taken < 64 * MIB, "{taken} bytes were taken and nobody read them, h2: {h2}");
-        }
-    });
-}
-
-#[test]
-fn large_bodies_arrive_unchanged_in_both_directions() {
-    run(async {
-        let origin = Origin::start().await;
-        let sidecar = Sidecar::with("").before(&origin).start().await;
-        let body: String = (0..150_000).map(|n| format!("{n} ")).collect();
-
-        for h2 in [false, true] {
-            let ask = sidecar.client.post("/echo", body.clone());
-            let answer = if h2 { ask.send_h2().await } else { ask.send().await };
-            assert_eq!(answer.json()["body"], body.as_str(), "h2: {h2}");
-        }
-    });
-}
-
-#[test]
-fn a_client_that_asks_first_is_told_to_go_on_by_us() {
-    run(async {
-        let origin = Origin::start().await;
-        let sidecar = Sidecar::with("").before(&origin).start().await;
-        let mut stream = sidecar.client.tls(&["http/1.1"]).await;
-        let head =
-            "POST /x HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
-
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let go_on = raw::read_until(&mut stream, "\r\n\r\n").await;
-        stream.write_all(b"hi").await.unwrap();
-        let answer = raw::read_answer(&mut stream).await;
-
-        assert_eq!(go_on, "HTTP/1.1 100 Continue\r\n\r\n");
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        assert_eq!(origin.last().header("expect"), None);
     });
 }

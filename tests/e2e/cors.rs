@@ -4,7 +4,8 @@ use crate::{
     client::{Answer, Ask},
     harness::run,
     origin::Origin,
-    sidecar::{Plan, Sidecar},
+    plan::Plan,
+    sidecar::Sidecar,
 };
 
 const HOME: &str = "https://app.example";

@@ -8,7 +8,8 @@ use std::sync::{
 use crate::{
     harness::{run, until},
     origin::Origin,
-    sidecar::{Plan, Sidecar},
+    plan::Plan,
+    sidecar::Sidecar,
 };
 
 fn plan() -> Plan {

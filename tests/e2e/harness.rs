@@ -10,6 +10,8 @@ use std::{
 const DEADLINE: Duration = Duration::from_secs(120);
 /// The longest that one condition is waited for, on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(15);
+/// How soon a change of a file is in force; a tenth more for the asking.
+pub const SECOND: Duration = Duration::from_millis(1_100);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 

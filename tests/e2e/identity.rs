@@ -1,9 +1,10 @@
 //! Who is calling: keys, paths, addresses, and what becomes of credentials.
 
 use crate::{
-    harness::{eventually, run, until_async},
+    harness::{SECOND, eventually, run, until_async},
     origin::Origin,
-    sidecar::{Plan, Sidecar},
+    plan::Plan,
+    sidecar::Sidecar,
 };
 use std::time::Duration;
 
@@ -56,14 +57,14 @@ fn a_key_works_within_a_second_of_being_made_and_stops_within_a_second_of_being_
 
         let (key, id) = new_key(&sidecar, "alice");
         let is_known = || async { (status(&key).await == 200).then_some(()) };
-        let known = tokio::time::timeout(Duration::from_secs(2), until_async("known", is_known));
-        assert!(known.await.is_ok(), "the key is not known after 2 s");
+        let known = tokio::time::timeout(SECOND, until_async("known", is_known));
+        assert!(known.await.is_ok(), "the key is not known after a second");
         assert_eq!(sidecar.running.lines().iter().filter(|l| l.contains("serving")).count(), 1);
 
         assert_eq!(sidecar.weir(&["keys", "revoke", &id]).code, Some(0));
         let is_unknown = || async { (status(&key).await == 401).then_some(()) };
-        let ended = tokio::time::timeout(Duration::from_secs(2), until_async("gone", is_unknown));
-        assert!(ended.await.is_ok(), "the key still works after 2 s");
+        let ended = tokio::time::timeout(SECOND, until_async("gone", is_unknown));
+        assert!(ended.await.is_ok(), "the key still works after a second");
     });
 }
 

@@ -1,18 +1,20 @@
 //! End-to-end tests: the built binary as a child process, real certificates, real sockets.
 //!
 //! Nothing here is simulated: each test writes a policy, starts `weir run` on free ports in
-//! front of an origin that lives in the test, and looks at it from outside. `sidecar`, `origin`
-//! and `client` are the harness; the other files hold the promises, one subject each.
+//! front of an origin that lives in the test, and looks at it from outside. `harness`,
+//! `plan`, `sidecar`, `origin`, `client` and `raw` are the harness; the other files hold the promises, one subject each.
 // A test that cannot go on has failed: panics are how it says so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod client;
 mod harness;
 mod origin;
+mod plan;
 mod raw;
 mod sidecar;
 
 mod bodies;
+mod certificates;
 mod cleaning;
 mod commands;
 mod cors;
@@ -23,9 +25,13 @@ mod headers;
 mod identity;
 mod lifecycle;
 mod limits;
+mod metrics;
+mod passing;
 mod paths;
+mod refunds;
 mod reload;
 mod sdk;
+mod secrecy;
 mod seeing;
 mod slow;
 mod storm;

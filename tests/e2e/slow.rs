@@ -11,8 +11,9 @@ use tokio::{
 use crate::{
     harness::{run, soon},
     origin::Origin,
+    plan::Plan,
     raw,
-    sidecar::{Plan, Sidecar},
+    sidecar::Sidecar,
 };
 
 fn impatient() -> Plan {
@@ -63,6 +64,24 @@ fn a_head_that_drips_is_answered_with_408_while_others_are_served() {
         assert!(answer.contains("\"request_timeout\""), "{answer}");
         assert!(began.elapsed() >= Duration::from_millis(900), "too early: {:?}", began.elapsed());
         assert!(others > 0 && origin.count("/x") == 0);
+    });
+}
+
+#[test]
+fn a_later_head_on_a_connection_has_the_same_deadline() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = Sidecar::with("").listen("header_timeout = \"1s\"");
+        let sidecar = sidecar.before(&origin).start().await;
+        let mut stream = sidecar.client.tls(&["http/1.1"]).await;
+        stream.write_all(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        assert!(raw::read_answer(&mut stream).await.starts_with("HTTP/1.1 200 "));
+
+        stream.write_all(b"GET /y HT").await.unwrap();
+        let end = String::from_utf8(raw::read_to_end("slow", &mut stream).await).unwrap();
+
+        assert!(end.starts_with("HTTP/1.1 408 "), "{end:?}");
+        assert_eq!(origin.count("/y"), 0);
     });
 }
 

@@ -16,7 +16,8 @@ use rand::Rng as _;
 use crate::{
     harness::{run, until_async},
     origin::Origin,
-    sidecar::{Plan, Sidecar},
+    plan::Plan,
+    sidecar::Sidecar,
 };
 
 const EDITS: usize = 1_000;
@@ -119,7 +120,7 @@ fn a_thousand_edits_under_load_fail_no_request_and_lose_no_count() {
         tally.done.store(true, Relaxed);
         clients.join_all().await;
 
-        let wrong = tally.wrong.lock().unwrap();
+        let wrong = std::mem::take(&mut *tally.wrong.lock().unwrap());
         assert!(wrong.is_empty(), "{} answers were wrong: {:#?}", wrong.len(), wrong.first());
         let last = sidecar.client.get("/count").send().await;
         let admitted = tally.admitted.load(Relaxed) + 1;

@@ -75,6 +75,31 @@ fn what_is_redacted_may_lie_across_pieces() {
 }
 
 #[test]
+fn secrets_of_every_kind_are_redacted_across_pieces() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = Sidecar::with("[sanitize]\n").before(&origin).start().await;
+        let key = format!("sk-{}", "Zq8".repeat(16));
+        let secrets = ["hunter2", &key, "10.0.12.7"];
+        let text =
+            format!("data: see postgresql://coach:hunter2@db:5432/h {key} at 10.0.12.7 now\n\n");
+        let mut connection = sidecar.client.h2().await;
+
+        for split in 1..text.len() {
+            let path = format!("/split/{split}");
+            let feed = origin.paces(&path);
+            let answer = sidecar.client.get(&path).open(&mut connection).await;
+            give(&feed, &text[..split]).await;
+            give(&feed, &text[split..]).await;
+            drop(feed);
+            let whole = soon("the end", answer.whole()).await.unwrap().text();
+            assert!(!secrets.iter().any(|secret| whole.contains(secret)), "at {split}: {whole}");
+            assert!(whole.starts_with("data: see ") && whole.ends_with(" now\n\n"), "{whole}");
+        }
+    });
+}
+
+#[test]
 fn a_client_that_leaves_ends_the_upstreams_work() {
     run(async {
         let origin = Origin::start().await;

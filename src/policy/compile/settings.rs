@@ -8,7 +8,10 @@ use std::{
 
 use super::Compiler;
 use crate::{
-    policy::{diagnostic::Diagnostic, file::StoreUrl},
+    policy::{
+        diagnostic::Diagnostic,
+        file::{AdminFile, DEFAULT_ADMIN, StoreUrl},
+    },
     secret::Secret,
 };
 
@@ -55,6 +58,21 @@ pub struct StoreSettings {
     pub max_subjects: usize,
 }
 
+impl AdminSettings {
+    /// As written.
+    pub(in crate::policy) fn of(written: &AdminFile) -> Self {
+        let token = written.token.as_ref().map(|token| token.value.clone());
+        Self { address: written.address.value, token }
+    }
+}
+
+impl Default for AdminSettings {
+    /// What holds where nothing is written.
+    fn default() -> Self {
+        Self { address: DEFAULT_ADMIN, token: None }
+    }
+}
+
 impl Settings {
     /// Names the tables in which `other` differs: those wait for a restart.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
@@ -97,10 +115,7 @@ impl Compiler<'_> {
             idle_timeout: listen.idle_timeout.value,
             max_connections: listen.max_connections.value as usize,
             drain_timeout: listen.drain_timeout.value,
-            admin: AdminSettings {
-                address: admin.address.value,
-                token: admin.token.as_ref().map(|token| token.value.clone()),
-            },
+            admin: AdminSettings::of(admin),
             store: StoreSettings {
                 directory: match &store.url.value {
                     StoreUrl::Embedded(path) => Some(directory.join(path)),

@@ -8,8 +8,9 @@ use super::super::{
 };
 use crate::secret::Secret;
 
-/// The port unless another is written.
-const PORT: u16 = 9901;
+/// Where it listens unless another address is written: nobody outside the machine reaches it.
+pub(in crate::policy) const DEFAULT_ADMIN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
 /// The operators' listener: health, metrics, dashboard and API. Never on the public port.
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ pub struct AdminFile {
 }
 
 pub(super) fn read(table: &mut Table<'_, '_>) -> AdminFile {
-    let address = table.or("address", SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
+    let address = table.or("address", DEFAULT_ADMIN);
     let token = table.value("token").and_then(|value| {
         let token = value.secret("a token, such as \"${WEIR_ADMIN_TOKEN}\"")?;
         if !token.value.expose().bytes().all(|b| b.is_ascii_graphic()) {

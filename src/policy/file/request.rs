@@ -98,8 +98,8 @@ impl Parsed for MediaType {
 pub(super) fn read(table: &mut Table<'_, '_>) -> RequestFile {
     RequestFile {
         max_body: table.within("max_body", Bytes::mib(2), Bytes(1)..=MAX_BODY),
-        max_headers: table.within("max_headers", Bytes::kib(32), Bytes::kib(1)..=Bytes::mib(1)),
-        max_header_count: table.within("max_header_count", 100, 10..=1_000),
+        max_headers: table.within("max_headers", Bytes::kib(32), Bytes::kib(1)..=Bytes::kib(128)),
+        max_header_count: table.within("max_header_count", 100, 10..=250),
     }
 }
 

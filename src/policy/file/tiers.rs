@@ -5,7 +5,7 @@ use super::super::{
     read::{At, Named, Table},
 };
 use super::{Name, name};
-use crate::units::{NanoUsd, Quota};
+use crate::units::{NanoUsd, Quota, Unit};
 
 /// A budget above this, for one subject, is probably a slip of the decimal point.
 const PLAUSIBLE: NanoUsd = NanoUsd::dollars_whole(1_000_000);
@@ -97,6 +97,9 @@ fn quotas(table: &Table<'_, '_>, entry: &Named<'_, '_>) -> Vec<At<Quota>> {
         );
     }
     let quotas: Vec<At<Quota>> = values.iter().filter_map(|value| value.at()).collect();
+    for quota in quotas.iter().filter(|quota| quota.value.unit != Unit::Requests) {
+        table.not_yet_at(quota.span, "a quota in tokens or bytes");
+    }
     let windows = quotas.iter().map(|quota| ((quota.value.unit, quota.value.window), quota.span));
     let message = "two quotas of one pool have the same unit and window";
     table.reader().refuse_repeated(windows, message, "keep the smaller one");

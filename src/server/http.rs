@@ -12,7 +12,7 @@ use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Handler, Listener, Peer, io::Guarded};
+use super::{ConnectionLimits, Handler, Listener, Peer, io::Guarded};
 use crate::telemetry::{Metrics, Protocol};
 
 /// Header fields that hyper parses at all; the policy's own, lower bound answers in our shape.
@@ -41,13 +41,8 @@ pub(super) async fn serve<H, S>(
     // How a connection ends is the peer's business; what matters was recorded per exchange.
     match protocol {
         Protocol::Http1 => {
-            let mut builder = hyper::server::conn::http1::Builder::new();
-            builder
-                .timer(TokioTimer::new())
-                .header_read_timeout(None)
-                .max_headers(MAX_PARSED_HEADERS)
-                .max_buf_size(listener.limits.max_head_bytes);
-            let mut connection = pin!(builder.serve_connection(io, service));
+            let connection = http1(&listener.limits).serve_connection(io, service);
+            let mut connection = pin!(connection);
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return drop(ended),
@@ -56,15 +51,8 @@ pub(super) async fn serve<H, S>(
             drop(connection.await);
         }
         Protocol::Http2 => {
-            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(listener.limits.max_streams)
-                .max_header_list_size(head_limit(listener))
-                .initial_stream_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_send_buf_size(STREAM_WINDOW as usize);
-            let mut connection = pin!(builder.serve_connection(io, service));
+            let connection = http2(&listener.limits).serve_connection(io, service);
+            let mut connection = pin!(connection);
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return drop(ended),
@@ -75,13 +63,31 @@ pub(super) async fn serve<H, S>(
     }
 }
 
+fn http1(limits: &ConnectionLimits) -> hyper::server::conn::http1::Builder {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_headers(MAX_PARSED_HEADERS)
+        .max_buf_size(limits.max_head_bytes);
+    builder
+}
+
+fn http2(limits: &ConnectionLimits) -> hyper::server::conn::http2::Builder<TokioExecutor> {
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(STREAM_WINDOW as usize);
+    builder
+}
+
 /// Envoy's figures for an edge: what one stream, and all of them, may send unread.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
-
-fn head_limit<H>(listener: &Listener<H>) -> u32 {
-    u32::try_from(listener.limits.max_head_bytes).unwrap_or(u32::MAX)
-}
 
 /// Counts an open connection.
 struct Open<'a>(&'a Metrics, Protocol);

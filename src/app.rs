@@ -217,7 +217,7 @@ impl App {
         let workers = Arc::new(workers);
         let pools: Vec<_> =
             (0..workers.len()).map(|_| Pool::new(Arc::clone(&self.telemetry.metrics))).collect();
-        let listener = self.listener(&workers, &pools, sockets.public)?;
+        let listener = self.listener(&workers, &pools)?;
 
         let (ended, drain_asked) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (hangup, hangups) = mpsc::channel(1);
@@ -227,7 +227,7 @@ impl App {
         background.spawn(sweep(Arc::clone(&self.shared), pools));
         let admin = admin::serve(self.admin(&drain_asked), sockets.operators, Arc::clone(&ended));
         let admin = tokio::spawn(admin);
-        let accepting = tokio::spawn(listener.serve());
+        let accepting = tokio::spawn(listener.serve(sockets.public));
         started();
 
         signals.wait_for_end(&hangup, &drain_asked).await;
@@ -259,13 +259,11 @@ impl App {
         &self,
         workers: &Arc<Workers>,
         pools: &[Arc<Pool<Upload>>],
-        socket: TcpListener,
     ) -> Result<Listener<Proxy>, StartError> {
         let proxy =
             |pool: &Arc<Pool<Upload>>| Proxy::new(Arc::clone(&self.shared), Arc::clone(pool));
         let settings = &self.settings;
         Ok(Listener {
-            socket,
             tls: server::server_config(Arc::clone(&self.certificates), &["h2", "http/1.1"])
                 .map_err(StartError::Tls)?,
             handlers: pools.iter().map(proxy).collect(),

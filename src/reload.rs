@@ -100,6 +100,8 @@ impl Reloader {
         let mut watch = Watch::new(sender);
         watch.follow(&self.directories());
         let mut seen = self.fingerprint();
+        // What changed between the first reading and the watch would never be noticed.
+        self.look();
         loop {
             let noticed = tokio::select! {
                 // An event is reason enough: two writes within one tick of the file system's

@@ -48,10 +48,8 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     open().map_err(|source| BindError { address, source })
 }
 
-/// A listening socket and all that its connections need.
+/// All that the connections of a listening socket need.
 pub struct Listener<H> {
-    /// The socket.
-    pub socket: TcpListener,
     /// The TLS side.
     pub tls: Arc<ServerConfig>,
     /// One handler per worker.
@@ -69,20 +67,21 @@ pub struct Listener<H> {
 }
 
 impl<H: Handler> Listener<H> {
-    /// Accepts until draining begins.
-    pub async fn serve(self) {
+    /// Accepts from `socket` until draining begins, and closes it then: connections that are
+    /// still open must not keep new ones waiting in its queue.
+    pub async fn serve(self, socket: TcpListener) {
         let listener = Arc::new(self);
         let drain = listener.drain.clone();
         tokio::select! {
             () = drain.begun() => {}
-            () = Arc::clone(&listener).accept() => {}
+            () = listener.accept(&socket) => {}
         }
     }
 
-    async fn accept(self: Arc<Self>) {
+    async fn accept(self: &Arc<Self>, socket: &TcpListener) {
         let mut complained = None;
         loop {
-            match self.socket.accept().await {
+            match socket.accept().await {
                 Ok((stream, address)) => self.dispatch(stream, address),
                 Err(error) => {
                     complain(&mut complained, &error);

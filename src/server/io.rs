@@ -114,6 +114,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         }
     }
 
+    /// Keeps the timer going while a request is served. Nobody may ask for bytes again once it is
+    /// over: then the timer is what finds the connection idle.
+    fn keep_timer(&mut self, cx: &mut Context<'_>) {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let later = Instant::now() + self.limits.idle_timeout;
+            self.timer.as_mut().reset(later.into());
+        }
+    }
+
     /// Writes the answer to a slow head; an error while doing so ends the connection as well.
     fn poll_answer_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let answer = self.answer.get_or_insert_with(|| io::Cursor::new((self.too_slow)()));
@@ -167,8 +176,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
                 }
                 Poll::Ready(Ok(()))
             }
-            Poll::Pending if !self.peer.is_busy() => self.poll_deadline(cx).map(Err),
-            other => other,
+            Poll::Pending if self.peer.is_busy() => {
+                self.keep_timer(cx);
+                Poll::Pending
+            }
+            Poll::Pending => self.poll_deadline(cx).map(Err),
+            failed => failed,
         }
     }
 }

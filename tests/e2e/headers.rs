@@ -235,17 +235,23 @@ fn nothing_is_smuggled_behind_ambiguous_framing() {
     });
 }
 
+/// RFC 9112, 6.3 lets a length beside chunks be refused, or be ignored if the connection ends
+/// behind the answer; every other of these framings has no good reading at all.
 #[test]
-fn ambiguous_framing_is_refused() {
+fn ambiguous_framing_is_refused_or_ends_the_connection() {
     run(async {
         let origin = Origin::start().await;
         let sidecar = Sidecar::with("").before(&origin).start().await;
 
         let answers = smuggle(&sidecar).await;
 
-        let wrong = answers.iter().filter(|(_, answer)| !answer.starts_with("HTTP/1.1 400 "));
+        let (lengths, rest) = answers.split_at(2);
+        for (framing, answer) in lengths {
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{framing}: {answer}");
+        }
+        let wrong = rest.iter().filter(|(_, answer)| !answer.starts_with("HTTP/1.1 400 "));
         let wrong: Vec<_> = wrong.map(|(sent, got)| (sent, got.lines().next())).collect();
         assert!(wrong.is_empty(), "these were not refused with 400: {wrong:#?}");
-        assert_eq!(origin.seen().len(), 0);
+        assert!(origin.seen().len() <= lengths.len());
     });
 }

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Instant,
 };
 
@@ -87,8 +87,12 @@ enum Source {
 }
 
 struct Stream {
+    /// What had arrived when the upload was made.
+    first: Option<Result<Bytes, UploadError>>,
     /// There until the stream is dropped.
     body: Option<Incoming>,
+    /// Of the whole body, as it was announced.
+    size: SizeHint,
     left: u64,
     started: Instant,
     deadline: Pin<Box<Sleep>>,
@@ -121,13 +125,26 @@ impl Upload {
     /// A body that is passed on as it comes. With `leftovers`, what has not come when the upload is
     /// dropped is read and thrown away there, see `discard`.
     pub fn stream(
-        body: Incoming,
+        mut body: Incoming,
         bounds: &Bounds,
         progress: Arc<Progress>,
         leftovers: Option<TaskTracker>,
     ) -> Self {
+        let size = body.size_hint();
+        let first = arrived(&mut body);
+        if let Some(Ok(bytes)) = &first
+            && body.is_end_stream()
+            && bytes.len() as u64 <= bounds.max
+        {
+            // Most bodies come with their head: then there is nothing to wait for.
+            progress.bytes.store(bytes.len() as u64, Relaxed);
+            progress.finished.store(1, Relaxed);
+            return Self(Source::Whole(first.and_then(Result::ok)));
+        }
         Self(Source::Stream(Box::new(Stream {
+            first,
             body: Some(body),
+            size,
             left: bounds.max,
             started: bounds.started,
             deadline: Box::pin(sleep_until(bounds.deadline.into())),
@@ -142,6 +159,10 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if let Some(first) = self.first.take() {
+            let first = first.map_err(|error| self.progress.fail(error));
+            return Poll::Ready(Some(first.and_then(|first| self.count(Frame::data(first)))));
+        }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = match Pin::new(body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
@@ -172,12 +193,23 @@ impl Stream {
     }
 
     fn is_end(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.first.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn finish(&self) {
         let after = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.progress.finished.store(after.saturating_add(1), Relaxed);
+    }
+}
+
+/// The first chunk, if it is there already.
+fn arrived(body: &mut Incoming) -> Option<Result<Bytes, UploadError>> {
+    // Whoever reads on brings a waker of its own.
+    let mut cx = Context::from_waker(Waker::noop());
+    match Pin::new(body).poll_frame(&mut cx) {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().ok().map(Ok),
+        Poll::Ready(Some(Err(_))) => Some(Err(UploadError::Broken)),
+        Poll::Ready(None) | Poll::Pending => None,
     }
 }
 
@@ -220,7 +252,7 @@ impl Body for Upload {
             Source::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }
-            Source::Stream(stream) => stream.body.as_ref().map(Body::size_hint).unwrap_or_default(),
+            Source::Stream(stream) => stream.size,
         }
     }
 }

@@ -22,7 +22,7 @@ lint: tools ## format, lints and documentation only
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 bench: ## measure Weir against its peers on this machine
 	@test -x benches/peers.sh || { echo "benches/peers.sh is not there yet" >&2; exit 1; }

@@ -1,6 +1,6 @@
 //! The policy: as written, as compiled, as run.
 //!
-//! [`file`] is what an operator wrote, with the place of every value; `compile`
+//! [`mod@file`] is what an operator wrote, with the place of every value; `compile`
 //! turns it into a [`snapshot::Policy`] or into a list of everything that is
 //! wrong; [`handle`] holds the one in force. [`load`] does all of it from disk.
 //!

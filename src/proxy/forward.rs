@@ -114,7 +114,7 @@ async fn within<T>(
 
 fn refusal(permit: &mut Permit, progress: &Progress, error: &SendError) -> Box<Refusal> {
     match error {
-        SendError::Connect(error) => {
+        SendError::Connect(_) | SendError::Unsent(_) => {
             permit.mark_unsent();
             Refusal::new(Code::UpstreamUnreachable).detail(error.to_string())
         }

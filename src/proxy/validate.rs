@@ -46,12 +46,12 @@ pub async fn request(exchange: &mut Exchange, head: Parts) -> Result<Checked, Bo
     let none = RequestRules { max_body: u64::MAX, ..RequestRules::default() };
     let rules = exchange.operation.map_or(&none, |id| &policy.operation(id).rules);
     let media = media_type(&head.headers);
-    check_head(exchange, rules, &media, size.lower())?;
+    check_head(exchange, rules, media, size.lower())?;
     let deadline = exchange.started + policy.body_timeout;
     let enforced = policy.mode == Mode::Enforce;
     // A policy that is not enforced must be able to pass on what it cannot hold.
     let holds = enforced || size.exact().is_some_and(|size| size <= rules.max_body);
-    if let Some(max_depth) = rules.max_depth.filter(|_| is_json(&media) && holds) {
+    if let Some(max_depth) = rules.max_depth.filter(|_| is_json(media) && holds) {
         let whole = Box::pin(read_whole(exchange, rules, deadline)).await?;
         json::check(&whole, max_depth).or_else(|error| exchange.enforce(invalid(error)))?;
         return Ok(Checked { head, body: Upload::whole(whole), progress });
@@ -79,7 +79,9 @@ fn check_head(
     if size > rules.max_body {
         exchange.enforce(Refusal::new(Code::PayloadTooLarge))?;
     }
-    if !rules.content_types.is_empty() && !rules.content_types.iter().any(|known| known == media) {
+    if !rules.content_types.is_empty()
+        && !rules.content_types.iter().any(|known| known.eq_ignore_ascii_case(media))
+    {
         exchange.enforce(Refusal::new(Code::UnsupportedMediaType))?;
     }
     Ok(())
@@ -131,14 +133,15 @@ fn invalid(error: JsonError) -> Box<Refusal> {
     Refusal::new(Code::InvalidBody).message(message)
 }
 
-/// The media type in lower case, without parameters; empty when there is none or there are two.
-fn media_type(headers: &HeaderMap) -> String {
+/// The media type without its parameters; empty when there is none or there are two.
+fn media_type(headers: &HeaderMap) -> &str {
     let mut all = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(value), None) = (all.next(), all.next()) else { return String::new() };
-    let text = value.to_str().unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let (Some(value), None) = (all.next(), all.next()) else { return "" };
+    value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim()
 }
 
 fn is_json(media: &str) -> bool {
-    media == "application/json" || media.ends_with("+json")
+    let suffix = media.len().checked_sub(5).and_then(|at| media.get(at..));
+    media.eq_ignore_ascii_case("application/json")
+        || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
 }

@@ -67,7 +67,7 @@ pub struct Metrics {
     pub upstream_idle: Gauge,
     /// Upstream connections that carry a request.
     pub upstream_busy: Gauge,
-    /// Informational (1xx) answers of the upstream that were not passed on.
+    /// Downstream connections that speak HTTP/1.
     pub http1_connections: Gauge,
     /// Downstream connections that speak HTTP/2.
     pub http2_connections: Gauge,

@@ -19,6 +19,9 @@ pub enum SendError {
     /// No connection; nothing was sent.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// A new connection closed before anything was written to it.
+    #[error("the upstream closed a new connection at once: {0}")]
+    Unsent(#[source] hyper::Error),
     /// The connection failed after the request had begun to leave.
     #[error("the exchange with the upstream failed: {0}")]
     Broken(#[source] hyper::Error),
@@ -75,7 +78,8 @@ where
                 Err(mut failed) => match failed.take_message() {
                     // Nothing was written: the connection had been closed while idle.
                     Some(unsent) if !fresh => request = unsent,
-                    _ => return Err(SendError::Broken(failed.into_error())),
+                    Some(_) => return Err(SendError::Unsent(failed.into_error())),
+                    None => return Err(SendError::Broken(failed.into_error())),
                 },
             }
         }

@@ -5,7 +5,6 @@
 //! version or error text appears in it.
 
 use std::{
-    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -16,16 +15,16 @@ use std::{
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
-use tokio::net::TcpStream;
 
 use crate::{
     clock::{Clock, Timestamp},
     ledger::{Ledger, Store},
     policy::{
         handle::PolicyHandle,
-        snapshot::{Mode, Upstream},
+        snapshot::{Mode, Policy},
     },
     telemetry::Metrics,
+    upstream,
 };
 
 /// What is known of the parts.
@@ -116,7 +115,7 @@ impl HealthState {
     pub async fn watch(self: Arc<Self>) {
         loop {
             let policy = self.policy.load();
-            let up = reaches(&policy.upstream, policy.health.timeout).await;
+            let up = reaches(&policy).await;
             self.note(up);
             // A fresh failure is looked at again soon: an upstream that just started late
             // should not count as away for a whole round.
@@ -138,16 +137,13 @@ impl HealthState {
 /// How soon an upstream that is away is looked for again, at most.
 const RETRY: Duration = Duration::from_secs(1);
 
-async fn reaches(upstream: &Upstream, timeout: Duration) -> bool {
-    let connect = async {
-        match upstream.address {
-            Some(address) => TcpStream::connect(address).await,
-            None => {
-                let port = upstream.authority.port_u16().unwrap_or(80);
-                TcpStream::connect((upstream.authority.host(), port)).await
-            }
+/// Whether any endpoint takes a connection in time.
+async fn reaches(policy: &Policy) -> bool {
+    for endpoint in &policy.upstream.endpoints {
+        let connected = tokio::time::timeout(policy.health.timeout, upstream::dial(endpoint)).await;
+        if matches!(connected, Ok(Ok(_))) {
+            return true;
         }
-    };
-    let connected: Result<io::Result<TcpStream>, _> = tokio::time::timeout(timeout, connect).await;
-    matches!(connected, Ok(Ok(_)))
+    }
+    false
 }

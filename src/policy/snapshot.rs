@@ -198,10 +198,8 @@ pub enum ShownKind {
 
 /// Where requests go.
 pub struct Upstream {
-    /// Host and port.
-    pub authority: Authority,
-    /// The address, if the host is written as one.
-    pub address: Option<SocketAddr>,
+    /// Where requests may go: at least one, no name twice, in the order of the file.
+    pub endpoints: Vec<Arc<Endpoint>>,
     /// Put before every path; empty or `/…` without a slash at its end.
     pub base: String,
     /// Longest time to connect.
@@ -216,6 +214,38 @@ pub struct Upstream {
     pub max_idle: usize,
     /// Longest time that an idle connection is kept.
     pub pool_idle_timeout: Duration,
+}
+
+/// One address of the upstream service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Scheme and place, `http://127.0.0.1:8000`: what pools, health and metrics know it by, also across reloads.
+    pub name: Arc<str>,
+    /// Host and port: what `Host` says when the caller named none.
+    pub authority: Authority,
+    /// How it is reached.
+    pub target: Target,
+}
+
+/// How an endpoint is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// By its address.
+    Address(SocketAddr),
+    /// By a name that is looked up for each connection.
+    Name {
+        /// As the resolver wants it.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl Upstream {
+    /// What `Host` says when the caller named none.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.endpoints.first().map(|endpoint| &endpoint.authority)
+    }
 }
 
 /// What answers lose and gain.

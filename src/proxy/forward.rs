@@ -66,7 +66,10 @@ pub async fn send(
     let request = Request::from_parts(upstream_head(exchange, head)?, body);
     let asked = Instant::now();
     permit.mark_sent();
-    let answer = pool.send(&policy.upstream, request);
+    let Some(endpoint) = policy.upstream.endpoints.first() else {
+        return Err(Refusal::new(Code::UpstreamUnreachable).detail("the policy names no endpoint"));
+    };
+    let answer = pool.send(&policy.upstream, endpoint, request);
     let upload = exchange.facts.upload.as_deref();
     let patience = policy.upstream.response_timeout;
     let answer = within(answer, upload, exchange.started, patience).await;
@@ -181,7 +184,9 @@ fn introduce(exchange: &Exchange, fields: &mut HeaderMap, host: &HeaderValue) {
 }
 
 fn authority(policy: &Policy) -> HeaderValue {
-    HeaderValue::from_str(policy.upstream.authority.as_str())
+    let authority = policy.upstream.authority();
+    authority
+        .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
         .unwrap_or(HeaderValue::from_static("upstream"))
 }
 

@@ -290,10 +290,8 @@ fn localise(policy: &Policy, fields: &mut HeaderMap) {
     let Some(location) = fields.get(header::LOCATION).and_then(|value| value.to_str().ok()) else {
         return;
     };
-    let path = location
-        .strip_prefix("http://")
-        .and_then(|rest| rest.strip_prefix(policy.upstream.authority.as_str()))
-        .filter(|rest| rest.starts_with('/'));
+    let at = |name: &str| location.strip_prefix(name).filter(|rest| rest.starts_with('/'));
+    let path = policy.upstream.endpoints.iter().find_map(|endpoint| at(&endpoint.name));
     if let Some(Ok(path)) = path.map(HeaderValue::from_str) {
         fields.insert(header::LOCATION, path);
     }

@@ -8,7 +8,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::policy::snapshot::Upstream;
+use crate::policy::snapshot::{Endpoint, Target, Upstream};
 
 /// Largest head of an answer, in bytes.
 const MAX_HEAD: usize = 256 << 10;
@@ -30,11 +30,14 @@ pub enum ConnectError {
 }
 
 /// Connects within the policy's `connect_timeout`.
-pub(super) async fn open<B>(upstream: &Upstream) -> Result<SendRequest<B>, ConnectError>
+pub(super) async fn open<B>(
+    upstream: &Upstream,
+    endpoint: &Endpoint,
+) -> Result<SendRequest<B>, ConnectError>
 where
     B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
 {
-    let tcp = tokio::time::timeout(upstream.connect_timeout, dial(upstream));
+    let tcp = tokio::time::timeout(upstream.connect_timeout, dial(endpoint));
     let tcp = tcp.await.map_err(|_| ConnectError::TimedOut)?.map_err(ConnectError::Refused)?;
     tcp.set_nodelay(true).map_err(ConnectError::Refused)?;
     let mut builder = http1::Builder::new();
@@ -46,12 +49,13 @@ where
     Ok(sender)
 }
 
-async fn dial(upstream: &Upstream) -> io::Result<TcpStream> {
-    match upstream.address {
-        Some(address) => TcpStream::connect(address).await,
-        None => {
-            let port = upstream.authority.port_u16().unwrap_or(80);
-            TcpStream::connect((upstream.authority.host(), port)).await
-        }
+/// Opens a connection to `endpoint`; the caller sets the deadline.
+///
+/// # Errors
+/// What the network says.
+pub async fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
+    match &endpoint.target {
+        Target::Address(address) => TcpStream::connect(address).await,
+        Target::Name { host, port } => TcpStream::connect((host.as_str(), *port)).await,
     }
 }

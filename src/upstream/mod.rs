@@ -12,5 +12,5 @@
 mod connection;
 mod pool;
 
-pub use connection::ConnectError;
+pub use connection::{ConnectError, dial};
 pub use pool::{Lease, Pool, SendError};

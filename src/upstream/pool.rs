@@ -6,12 +6,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, uri::Authority};
+use http::{Request, Response};
 use http_body::Body;
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 
 use super::connection::{self, ConnectError};
-use crate::{policy::snapshot::Upstream, telemetry::Metrics};
+use crate::{
+    policy::snapshot::{Endpoint, Upstream},
+    telemetry::Metrics,
+};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +40,7 @@ pub struct Pool<B> {
 struct Idle<B> {
     sender: SendRequest<B>,
     since: Instant,
-    authority: Authority,
+    endpoint: Arc<Endpoint>,
 }
 
 impl<B> Pool<B>
@@ -49,7 +52,7 @@ where
         Arc::new(Self { idle: Mutex::default(), metrics })
     }
 
-    /// Sends `request` on an idle connection, or on a new one.
+    /// Sends `request` to `endpoint` on an idle connection, or on a new one.
     ///
     /// # Errors
     /// When none can be had, or it fails. Deadlines for the answer are the caller's.
@@ -59,19 +62,16 @@ where
     pub async fn send(
         self: &Arc<Self>,
         upstream: &Upstream,
+        endpoint: &Arc<Endpoint>,
         mut request: Request<B>,
     ) -> Result<(Response<Incoming>, Lease<B>), SendError> {
         loop {
-            let (mut lease, fresh) = match self.take(upstream) {
-                Some(sender) => (self.lease(upstream, sender), false),
-                None => (
-                    self.lease(
-                        upstream, // Boxed because it is rare and large: every request's future would carry its room.
-                        Box::pin(connection::open(upstream)).await?,
-                    ),
-                    true,
-                ),
+            let (sender, fresh) = match self.take(upstream, endpoint) {
+                Some(sender) => (sender, false),
+                // Boxed because it is rare and large: every request's future would carry its room.
+                None => (Box::pin(connection::open(upstream, endpoint)).await?, true),
             };
+            let mut lease = self.lease(upstream, endpoint, sender);
             let Some(sender) = &mut lease.sender else { continue };
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, lease)),
@@ -85,22 +85,27 @@ where
         }
     }
 
-    fn lease(self: &Arc<Self>, upstream: &Upstream, sender: SendRequest<B>) -> Lease<B> {
+    fn lease(
+        self: &Arc<Self>,
+        upstream: &Upstream,
+        endpoint: &Arc<Endpoint>,
+        sender: SendRequest<B>,
+    ) -> Lease<B> {
         self.metrics.upstream_busy.add(1);
         Lease {
             pool: Arc::clone(self),
             sender: Some(sender),
-            authority: upstream.authority.clone(),
+            endpoint: Arc::clone(endpoint),
             max_idle: upstream.max_idle,
         }
     }
 
-    fn take(&self, upstream: &Upstream) -> Option<SendRequest<B>> {
+    fn take(&self, upstream: &Upstream, endpoint: &Endpoint) -> Option<SendRequest<B>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(newest) = idle.pop() {
             self.metrics.upstream_idle.add(-1);
             let usable = newest.since.elapsed() < upstream.pool_idle_timeout
-                && newest.authority == upstream.authority
+                && *newest.endpoint == *endpoint
                 && newest.sender.is_ready();
             if usable {
                 return Some(newest.sender);
@@ -134,7 +139,7 @@ where
 {
     pool: Arc<Pool<B>>,
     sender: Option<SendRequest<B>>,
-    authority: Authority,
+    endpoint: Arc<Endpoint>,
     max_idle: usize,
 }
 
@@ -145,9 +150,9 @@ where
     /// Says that the answer was read to its end: the connection may be used again.
     pub fn finish(mut self) {
         let Some(mut sender) = self.sender.take() else { return };
-        let (pool, authority, max) =
-            (Arc::clone(&self.pool), self.authority.clone(), self.max_idle);
-        let keep = move |sender| pool.put(Idle { sender, since: Instant::now(), authority }, max);
+        let (pool, endpoint, max) =
+            (Arc::clone(&self.pool), Arc::clone(&self.endpoint), self.max_idle);
+        let keep = move |sender| pool.put(Idle { sender, since: Instant::now(), endpoint }, max);
         if sender.is_ready() {
             keep(sender);
         } else if !sender.is_closed() {

@@ -1,11 +1,17 @@
 //! Where requests go.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 
 use super::Compiler;
-use crate::policy::{diagnostic::Diagnostic, snapshot::Upstream};
+use crate::policy::{
+    diagnostic::Diagnostic,
+    snapshot::{Endpoint, Target, Upstream},
+};
 
 impl Compiler<'_> {
     /// The upstream as run; `None` when it cannot be used.
@@ -17,10 +23,7 @@ impl Compiler<'_> {
             self.error(error.at(url.span, "").help("write url = \"http://127.0.0.1:8000\""));
             return None;
         }
-        let authority = url.value.authority()?.clone();
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let port = authority.port_u16().unwrap_or(80);
-        let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
+        let endpoint = endpoint(&url.value)?;
         let header = |header: &crate::policy::file::HeaderFile<crate::secret::Secret>| {
             // Checked where it was read.
             let mut value = HeaderValue::from_str(header.value.value.expose()).ok()?;
@@ -28,8 +31,7 @@ impl Compiler<'_> {
             Some((header.name.value.clone(), value))
         };
         Some(Upstream {
-            authority,
-            address,
+            endpoints: vec![Arc::new(endpoint)],
             base: url.value.path().trim_end_matches('/').to_owned(),
             connect_timeout: written.connect_timeout.value,
             response_timeout: written.response_timeout.value,
@@ -39,4 +41,17 @@ impl Compiler<'_> {
             pool_idle_timeout: written.pool_idle_timeout.value,
         })
     }
+}
+
+/// One address, from its URL.
+fn endpoint(url: &Uri) -> Option<Endpoint> {
+    let authority = url.authority()?.clone();
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let port = authority.port_u16().unwrap_or(80);
+    let target = match host.parse::<IpAddr>() {
+        Ok(ip) => Target::Address(SocketAddr::new(ip, port)),
+        Err(_) => Target::Name { host: host.to_owned(), port },
+    };
+    let name = format!("{}://{authority}", url.scheme_str()?).into();
+    Some(Endpoint { name, authority, target })
 }

@@ -20,5 +20,6 @@ pub mod sanitize;
 pub mod secret;
 pub mod server;
 pub mod telemetry;
+pub mod trust;
 pub mod units;
 pub mod upstream;

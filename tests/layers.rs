@@ -23,13 +23,14 @@ use paths::{Import, imports};
 use tokens::{Token, tokens};
 
 /// Every module at the top of the crate, and the floor that it stands on.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("units", 1),
     ("id", 1),
     ("clock", 1),
     ("secret", 1),
     ("telemetry", 2),
     ("sanitize", 2),
+    ("trust", 2),
     ("policy", 3),
     ("server", 4),
     ("ledger", 4),

@@ -1,8 +1,11 @@
-//! What the health document says, and the probe behind it.
+//! What the health document says, and the probes behind it.
 //!
-//! The upstream is probed in the background, on the policy's schedule; whoever
-//! asks for the document gets the last result and never waits. No address,
-//! version or error text appears in it.
+//! The upstream and the dependencies are probed in the background, on the
+//! policy's schedule; whoever asks for the document gets the last results and
+//! never waits. No address, version or error text appears in it.
+
+mod dependencies;
+mod speak;
 
 use std::{
     sync::{
@@ -13,8 +16,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use dependencies::{Dependencies, Found};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use crate::{
     clock::{Clock, Timestamp},
@@ -35,6 +39,7 @@ pub struct HealthState {
     policy: Arc<PolicyHandle>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    dependencies: Arc<Dependencies>,
 }
 
 #[derive(Serialize)]
@@ -44,13 +49,27 @@ struct Document {
     services: Services,
 }
 
-#[derive(Serialize)]
+/// Weir's own parts, then the dependencies in the order of the policy.
 struct Services {
-    api_gateway: &'static str,
-    policy: &'static str,
-    rate_limiting: &'static str,
-    monitoring: &'static str,
-    store: &'static str,
+    own: [(&'static str, &'static str); 5],
+    dependencies: Arc<Vec<Found>>,
+}
+
+impl Serialize for Services {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, state) in self.own {
+            map.serialize_entry(name, state)?;
+        }
+        for found in self.dependencies.iter() {
+            map.serialize_entry(&*found.name, word(found.up))?;
+        }
+        map.end()
+    }
+}
+
+fn word(well: bool) -> &'static str {
+    if well { "operational" } else { "unavailable" }
 }
 
 impl HealthState {
@@ -67,6 +86,7 @@ impl HealthState {
             draining: AtomicBool::new(false),
             policy,
             ledger,
+            dependencies: Dependencies::new(Arc::clone(&metrics)),
             metrics,
         })
     }
@@ -86,27 +106,28 @@ impl HealthState {
     pub fn document(&self, now: Timestamp) -> (StatusCode, Bytes) {
         let upstream = self.upstream_up.load(Relaxed);
         let (store, stale) = (self.ledger.is_up(), self.policy.problem().is_some());
-        let (status, code) = match (upstream, store && !stale) {
+        let dependencies = self.dependencies.found();
+        let whole = store && !stale && dependencies.iter().all(|found| found.up);
+        let (status, code) = match (upstream, whole) {
             (false, _) => ("unhealthy", StatusCode::SERVICE_UNAVAILABLE),
             (true, false) => ("degraded", StatusCode::OK),
             (true, true) => ("healthy", StatusCode::OK),
         };
-        let word = |well: bool| if well { "operational" } else { "unavailable" };
-        let document = Document {
-            status,
-            uptime_seconds: now.since(self.began).as_secs_f64(),
-            services: Services {
-                api_gateway: word(upstream),
-                policy: if stale { "rejected" } else { "operational" },
-                rate_limiting: match self.policy.load().mode {
-                    Mode::Enforce => "enabled",
-                    Mode::Shadow => "shadow",
-                    Mode::Off => "disabled",
-                },
-                monitoring: "enabled",
-                store: word(store),
-            },
+        let limiting = match self.policy.load().mode {
+            Mode::Enforce => "enabled",
+            Mode::Shadow => "shadow",
+            Mode::Off => "disabled",
         };
+        let own = [
+            ("api_gateway", word(upstream)),
+            ("policy", if stale { "rejected" } else { "operational" }),
+            ("rate_limiting", limiting),
+            ("monitoring", "enabled"),
+            ("store", word(store)),
+        ];
+        let uptime_seconds = now.since(self.began).as_secs_f64();
+        let services = Services { own, dependencies };
+        let document = Document { status, uptime_seconds, services };
         // Plain words and numbers always serialise.
         (code, Bytes::from(serde_json::to_vec(&document).unwrap_or_default()))
     }
@@ -115,12 +136,29 @@ impl HealthState {
     pub async fn watch(self: Arc<Self>) {
         loop {
             let policy = self.policy.load();
-            let up = reaches(&policy).await;
-            self.note(up);
+            let health = &policy.health;
+            let ((), up) = tokio::join!(
+                self.dependencies.round(&health.dependencies, health.timeout),
+                // Noted as soon as it is known: a dependency that keeps silent delays nobody.
+                async {
+                    let up = reaches(&policy).await;
+                    self.note(up);
+                    up
+                }
+            );
             // A fresh failure is looked at again soon: an upstream that just started late
             // should not count as away for a whole round.
-            let pause = if up { policy.health.every } else { policy.health.every.min(RETRY) };
-            tokio::time::sleep(pause).await;
+            let well = up && self.dependencies.found().iter().all(|found| found.up);
+            let pause = if well { health.every } else { health.every.min(RETRY) };
+            self.pause(pause, policy.generation).await;
+        }
+    }
+
+    /// Waits for `pause`, or until another policy is in force: it may name other dependencies.
+    async fn pause(&self, pause: Duration, generation: u64) {
+        let end = tokio::time::Instant::now() + pause;
+        while tokio::time::Instant::now() < end && self.policy.load().generation == generation {
+            tokio::time::sleep_until(end.min(tokio::time::Instant::now() + LOOK)).await;
         }
     }
 
@@ -136,6 +174,8 @@ impl HealthState {
 
 /// How soon an upstream that is away is looked for again, at most.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often a pause looks for another policy.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Whether any endpoint takes a connection in time.
 async fn reaches(policy: &Policy) -> bool {

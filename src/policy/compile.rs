@@ -19,6 +19,7 @@ pub use settings::{AdminSettings, Settings, StoreSettings};
 
 use super::{
     cors::{Cors, CorsRules, EXPOSED},
+    dependency::{Dependency, Probe},
     diagnostic::{Diagnostic, Report},
     file::{self, Origin, PolicyFile},
     identity::Keys,
@@ -88,6 +89,7 @@ pub(super) fn compile(
             path: file.health.path.value.clone(),
             timeout: file.health.timeout.value,
             every: file.health.every.value,
+            dependencies: file.health.dependencies.iter().filter_map(dependency).collect(),
         },
     };
     Some((policy, settings?))
@@ -99,6 +101,12 @@ fn mode(written: file::Mode) -> Mode {
         file::Mode::Shadow => Mode::Shadow,
         file::Mode::Off => Mode::Off,
     }
+}
+
+fn dependency(written: &file::DependencyFile) -> Option<Dependency> {
+    // Checked where it was read.
+    let probe = Probe::parse(written.url.value.expose())?;
+    Some(Dependency { name: shared(&written.name.value), probe })
 }
 
 fn cors(file: &PolicyFile) -> Cors {

@@ -11,6 +11,7 @@
 pub mod calendar;
 pub mod compile;
 pub mod cors;
+pub mod dependency;
 pub mod diagnostic;
 pub mod file;
 pub mod handle;

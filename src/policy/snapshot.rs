@@ -12,6 +12,7 @@ use regex_automata::meta::Regex;
 
 use super::{
     cors::Cors,
+    dependency::Dependency,
     identity::Identity,
     limit::{Limits, Unit},
     route::Router,
@@ -271,4 +272,6 @@ pub struct Health {
     pub timeout: Duration,
     /// Time between probes.
     pub every: Duration,
+    /// What is probed besides the upstream, in the order of the file.
+    pub dependencies: Arc<[Dependency]>,
 }

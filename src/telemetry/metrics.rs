@@ -61,6 +61,8 @@ pub struct Metrics {
     pub store_kind: ArcSwap<String>,
     /// Time that decisions took in the store.
     pub store_wait: Histogram,
+    /// The dependencies of the policy in force, and whether each answers.
+    pub dependencies: ArcSwap<Vec<(Arc<str>, bool)>>,
     /// 1 while the upstream accepts connections.
     pub upstream_up: Gauge,
     /// Pooled upstream connections without a request.
@@ -146,6 +148,7 @@ impl Metrics {
             store_up: Gauge::default(),
             store_kind: ArcSwap::default(),
             store_wait: Histogram::new(OVERHEAD_BOUNDS),
+            dependencies: ArcSwap::default(),
             upstream_up: Gauge::default(),
             upstream_idle: Gauge::default(),
             upstream_busy: Gauge::default(),

@@ -176,6 +176,10 @@ impl Scrape {
 
     fn connections(&self, page: &mut Page<'_>) -> fmt::Result {
         let metrics = &self.metrics;
+        let mut family = page.gauge("weir_dependency_up", "1 while the dependency answers")?;
+        for (name, up) in metrics.dependencies.load().iter() {
+            gauge_of(&mut family, &[("name", name)], &i64::from(*up))?;
+        }
         let mut family = page.gauge("weir_upstream_up", "1 while the upstream can be reached")?;
         family.encode_gauge(&metrics.upstream_up.value())?;
         let mut family = page.gauge("weir_upstream_connections", "Connections to the upstream")?;

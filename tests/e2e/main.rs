@@ -21,6 +21,7 @@ mod commands;
 mod cors;
 mod crash;
 mod demo;
+mod dependencies;
 mod enforcement;
 mod headers;
 mod identity;

@@ -133,7 +133,6 @@ fn what_has_no_effect_yet_is_listed_with_its_place() {
         "`operations.insights_generation.request.injection` is not yet effective",
         "`operations.chat.meter` is not yet effective",
         "`prices` is not yet effective",
-        "`health.dependencies` is not yet effective",
         "`alerts` is not yet effective",
     ];
     assert_eq!(notes, expected);

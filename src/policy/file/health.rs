@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use super::super::{
+    dependency::{self, Probe},
     diagnostic::Diagnostic,
     read::{At, Named, Parsed, Table, Wrong},
 };
 use super::{Name, name};
 use crate::secret::Secret;
 
-/// Schemes that a probe speaks.
-const SCHEMES: [&str; 8] =
-    ["http", "https", "tcp", "postgres", "postgresql", "mysql", "redis", "rediss"];
+/// What the health document calls Weir's own parts.
+const OWN_PARTS: [&str; 5] = ["api_gateway", "policy", "rate_limiting", "monitoring", "store"];
+/// Most dependencies: all of them are probed at once.
+const MOST: usize = 64;
 
 /// The public health path and the dependencies behind it.
 #[derive(Debug, Clone)]
@@ -31,7 +33,7 @@ pub struct HealthFile {
 pub struct DependencyFile {
     /// Its name in the health answer and in metrics.
     pub name: At<Name>,
-    /// Its URL: http, https, tcp, postgres, postgresql, mysql, redis or rediss. Never shown.
+    /// Its URL: http, https, tcp, postgres, postgresql, mysql, redis or rediss. A password in it is neither kept nor sent; never shown.
     pub url: At<Secret>,
 }
 
@@ -46,7 +48,6 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> HealthFile {
         table.reader().push(error.help("write a timeout of at most `every`"));
     }
     let dependencies = table.table("dependencies", dependencies).unwrap_or_default();
-    table.not_yet("dependencies");
     HealthFile { path, timeout, every, dependencies }
 }
 
@@ -71,26 +72,24 @@ fn dependencies(table: &mut Table<'_, '_>) -> Vec<DependencyFile> {
     let read = |entry: &Named<'_, '_>| {
         let name = name::of(entry);
         let url = entry.value.secret_url("a URL such as \"tcp://127.0.0.1:5432\"")?;
-        if !is_probed(url.value.expose()) {
+        if Probe::parse(url.value.expose()).is_none() {
             let help = format!(
                 "write one of {}, and a host, such as \"tcp://127.0.0.1:5432\"",
-                SCHEMES.join(", ")
+                dependency::SCHEMES.join(", ")
             );
             entry.value.refuse("this is not a URL that can be probed", help);
         }
         Some(DependencyFile { name: name?, url })
     };
-    table.named().iter().filter_map(read).collect()
-}
-
-fn is_probed(url: &str) -> bool {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return false;
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    SCHEMES.contains(&scheme)
-        && !host.is_empty()
-        && !host.starts_with(':')
-        && !host.contains(char::is_whitespace)
+    let written: Vec<_> = table.named().iter().filter_map(read).collect();
+    for taken in written.iter().filter(|one| OWN_PARTS.contains(&one.name.value.as_str())) {
+        let error = Diagnostic::error("this is the name of a part of Weir itself");
+        let error = error.at(taken.name.span, "would appear twice in the health document");
+        table.reader().push(error.help("call the dependency by another name"));
+    }
+    if written.len() > MOST {
+        let error = Diagnostic::error(format!("there are more than {MOST} dependencies"));
+        table.reader().push(error.at(table.span(), "").help("probe what matters most"));
+    }
+    written
 }

@@ -13,7 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::{
-    Shared,
+    Shared, limits,
     refusal::{Code, Refusal},
     trace::Trace,
     upload::Progress,
@@ -124,7 +124,7 @@ impl Exchange {
             method: head.method.clone(),
             // For the record, should nothing get as far as the canonical path.
             path: head.uri.path().to_owned(),
-            id: id.unwrap_or(HeaderValue::from_static("unknown")),
+            id: limits::fleeting(id.unwrap_or(HeaderValue::from_static("unknown"))),
             trace,
             operation: None,
             tier: None,

@@ -59,12 +59,19 @@ pub fn show(exchange: &Exchange, fields: &mut HeaderMap) {
     }
     if let Some((amount, _, state)) = tightest {
         fields.insert(LIMIT, amount.clone());
-        fields.insert(REMAINING, HeaderValue::from(state.remaining));
-        fields.insert(RESET, HeaderValue::from(seconds(state.resets_in)));
+        fields.insert(REMAINING, fleeting(HeaderValue::from(state.remaining)));
+        fields.insert(RESET, fleeting(HeaderValue::from(seconds(state.resets_in))));
     }
     if let Some(items) = HeaderValue::try_from(items).ok().filter(|items| !items.is_empty()) {
-        fields.insert(RATELIMIT, items);
+        fields.insert(RATELIMIT, fleeting(items));
     }
+}
+
+/// Keeps a value that is never sent again out of HPACK's dynamic table (RFC 7541, 6.2.3): there it
+/// would only push out those that each answer repeats, and they would be spelled out anew.
+pub fn fleeting(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 /// Less remains of it, as a share of the whole, than of the tightest so far.
@@ -101,6 +108,6 @@ fn insert_dollars(fields: &mut HeaderMap, name: HeaderName, nano: u64) {
     if write!(text, "{}", NanoUsd(nano).dollars(4)).is_ok()
         && let Ok(value) = HeaderValue::try_from(text)
     {
-        fields.insert(name, value);
+        fields.insert(name, fleeting(value));
     }
 }

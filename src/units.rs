@@ -1,8 +1,8 @@
 //! Units as they are written in the policy, and as numbers that are safe to compute with.
 //!
 //! Money is [`NanoUsd`], sizes are [`Bytes`], shares are [`Percent`], bounds per
-//! sliding window are [`Quota`]; lengths of time are the standard library's
-//! `Duration`, read by [`duration`] and written by [`written`]. Every parser is
+//! sliding window are [`Quota`], ranges of addresses [`Network`]; lengths of
+//! time are the standard library's `Duration`, read by [`duration`] and written by [`written`]. Every parser is
 //! exact: no binary floats, no rounding, no silent overflow.
 //!
 //! # Failure
@@ -12,12 +12,14 @@
 use thiserror::Error;
 
 mod money;
+mod network;
 mod percent;
 mod quota;
 mod size;
 mod time;
 
 pub use money::{Dollars, NanoUsd};
+pub use network::Network;
 pub use percent::Percent;
 pub use quota::{Quota, Unit};
 pub use size::Bytes;
@@ -77,6 +79,12 @@ pub enum UnitError {
     /// Shorter than a second or longer than 31 days.
     #[error("a window lasts 1 second to 31 days")]
     WindowOutOfRange,
+    /// `10.0.0/8`, `10.0.0.0/33`, `localhost`.
+    #[error("this is not a network or an address")]
+    NotNetwork,
+    /// `10.1.2.3/8`: an address with bits behind the prefix.
+    #[error("this network does not begin where its prefix says")]
+    HostBits,
     /// More than the type can hold.
     #[error("this number is too large")]
     TooLarge,
@@ -110,6 +118,8 @@ impl UnitError {
             Self::NotWindow | Self::WindowOutOfRange => {
                 "write second, minute, hour, day or whole seconds to 31 days, such as \"10s\" or \"7d\""
             }
+            Self::NotNetwork => "write \"10.0.0.0/8\", \"fd00::/8\" or one address",
+            Self::HostBits => "write the network's first address, or one address without a prefix",
             Self::TooLarge => "write a smaller number",
         }
     }
@@ -127,6 +137,7 @@ impl UnitError {
             Self::NoPercentSign => {
                 format!("{text}%").parse::<Percent>().ok().map(|_| format!("{text}%"))
             }
+            Self::HostBits => network::mended(text),
             Self::NotQuota if numeric => Some(format!("{text}/hour")),
             Self::BackwardRange => {
                 text.split_once("..").map(|(a, b)| format!("{}..{}", b.trim(), a.trim()))

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, str::FromStr, time::Duration};
 use http::{HeaderName, Method};
 
 use super::suggest;
-use crate::units::{Bytes, DurationRange, NanoUsd, Percent, Quota, UnitError, duration};
+use crate::units::{Bytes, DurationRange, NanoUsd, Network, Percent, Quota, UnitError, duration};
 
 /// Why a string is not what it should be. Neither text contains the string.
 #[derive(Debug)]
@@ -91,6 +91,7 @@ unit!(Bytes, "a size such as \"2MiB\"");
 unit!(NanoUsd, "an amount of money such as \"$0.03\"");
 unit!(Percent, "a share such as \"25%\"");
 unit!(Quota, "a quota such as \"3/hour\"");
+unit!(Network, "a network such as \"10.0.0.0/8\"");
 unit!(DurationRange, "a range of time such as \"100ms..2s\"");
 
 impl Parsed for SocketAddr {

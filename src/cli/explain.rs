@@ -17,7 +17,9 @@ use crate::{
         snapshot::{Mode, OperationId, Policy, RequestRules, TierId},
     },
     proxy::{
-        identify::{self, Seen},
+        Code,
+        forwarded::CallerAddress,
+        identify::{self, Seen, Unidentified},
         target,
     },
     telemetry::Metrics,
@@ -33,7 +35,7 @@ pub(super) struct Explain {
     /// A header of the request, as in `X-API-Key: …`; may be repeated.
     #[arg(long, short = 'H', value_name = "NAME: VALUE")]
     header: Vec<String>,
-    /// Where the request would come from.
+    /// Where the connection would come from; a trusted proxy's headers are believed.
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     address: IpAddr,
     /// The policy.
@@ -102,7 +104,12 @@ fn explain(
         writeln!(page, "refused    400 bad_request: path parameter `{name}` breaks its rule")?;
         return Ok(());
     }
-    let seen = Seen { path: &path, ip: asked.address, now: Clock::System.now() };
+    let text = HeaderValue::from_str(&asked.address.to_string())?;
+    let address = CallerAddress::of(&policy.trusted, asked.address, &text, headers);
+    if address.vouched {
+        writeln!(page, "address    {} (says the trusted proxy {})", address.ip, asked.address)?;
+    }
+    let seen = Seen::new(&path, &address, Clock::System.now());
     match identify::find(&policy.identity, seen, headers) {
         Ok((index, caller)) => {
             let why = source(policy.identity.sources.get(index));
@@ -110,9 +117,16 @@ fn explain(
             writeln!(page, "tier       {}", policy.tier(caller.tier).name)?;
             limits(policy, id, caller.tier, page)?;
         }
-        Err(refusal) => {
+        Err(Unidentified { refusal, .. }) => {
+            let (status, code) = (refusal.status().as_u16(), refusal.code.name());
             let detail = refusal.detail.as_deref().unwrap_or_default();
-            writeln!(page, "refused    401 unauthenticated: {detail}")?;
+            writeln!(page, "refused    {status} {code}: {detail}")?;
+            if refusal.code == Code::IdentityUnavailable {
+                writeln!(
+                    page,
+                    "           a running proxy fetches keys from their URL; this does not"
+                )?;
+            }
             return Ok(());
         }
     }
@@ -155,7 +169,10 @@ fn origin(
 fn source(source: Option<&Source>) -> String {
     match source {
         Some(Source::ApiKey(_)) => "its API key is known".into(),
-        Some(Source::Jwt) => "its JWT is valid".into(),
+        Some(Source::Jwt { .. }) => "its JWT is valid".into(),
+        Some(Source::TrustedProxy(names)) => {
+            format!("a trusted proxy says so in `{}`", names.subject)
+        }
         Some(Source::Path { pattern, parameter, .. }) => {
             format!("`{parameter}` of the path pattern `{pattern}`")
         }

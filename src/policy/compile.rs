@@ -21,10 +21,12 @@ use super::{
     cors::{Cors, CorsRules, EXPOSED},
     dependency::{Dependency, Probe},
     diagnostic::{Diagnostic, Report},
-    file::{self, Origin, PolicyFile},
+    file::{self, Origin, PolicyFile, TrustedFile},
     identity::Keys,
+    jwt::IssuerKeys,
     read::At,
     snapshot::{HeadRules, Health, Mode, Policy, TierId},
+    trusted::Trusted,
 };
 use crate::telemetry::Metrics;
 
@@ -39,6 +41,8 @@ pub(super) struct Compiler<'a> {
 pub(super) struct Beside<'a> {
     /// Keys, once for every `api_key` source, in the order of the file.
     pub(super) keys: Vec<Keys>,
+    /// Issuers' keys, once for every `jwt` source, in the order of the file.
+    pub(super) issuers: Vec<IssuerKeys>,
     /// The directory of the policy file.
     pub(super) directory: &'a Path,
     /// SHA-256 of the policy file, in hex.
@@ -56,7 +60,7 @@ pub(super) fn compile(
 ) -> Option<(Policy, Settings)> {
     let mut compiler = Compiler { file, redactors: beside.redactors, report };
     let (router, rules) = compiler.operations();
-    let identity = compiler.identity(beside.keys);
+    let identity = compiler.identity(beside.keys, beside.issuers);
     let calendars = compiler.check_tiers();
     let redactor = compiler.redactor();
     let upstream = compiler.upstream();
@@ -79,6 +83,7 @@ pub(super) fn compile(
         body_timeout: file.listen.body_timeout.value,
         cors: cors(file),
         identity,
+        trusted: trusted(file),
         router,
         operations,
         tiers,
@@ -93,6 +98,18 @@ pub(super) fn compile(
         },
     };
     Some((policy, settings?))
+}
+
+fn trusted(file: &PolicyFile) -> Trusted {
+    let written = &file.listen.trusted_proxies;
+    let network = |entry: &At<TrustedFile>| match entry.value {
+        TrustedFile::Network(network) => Some(network),
+        TrustedFile::Unix => None,
+    };
+    Trusted {
+        networks: written.iter().filter_map(network).collect(),
+        unix: written.iter().any(|entry| entry.value == TrustedFile::Unix),
+    }
 }
 
 fn mode(written: file::Mode) -> Mode {

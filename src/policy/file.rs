@@ -36,8 +36,10 @@ pub use cors::{CorsFile, Origin};
 pub use enforcement::{EnforcementFile, Mode};
 pub use header::HeaderFile;
 pub use health::{DependencyFile, HealthFile};
-pub use identity::{ApiKeyFile, IdentityFile, Jwks, JwtFile, PathIdentityFile, SourceKind};
-pub use listen::{ListenFile, TlsFile};
+pub use identity::{
+    ApiKeyFile, IdentityFile, Jwks, JwtFile, PathIdentityFile, SourceKind, TrustedProxyFile,
+};
+pub use listen::{ListenFile, TlsFile, TrustedFile};
 pub use name::Name;
 pub use operations::{Meter, OperationFile, RouteFile};
 pub use prices::{PriceFile, UnknownModel};

@@ -4,10 +4,11 @@
 //! (`path:u1`, `address:192.0.2.1`), so that nobody can spend the budget of a
 //! verified subject by writing its name into a path.
 
-use std::net::IpAddr;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use super::{route::Pattern, snapshot::TierId};
+use http::HeaderName;
+
+use super::{jwt::Tokens, route::Pattern, snapshot::TierId};
 use crate::clock::Timestamp;
 
 /// Who is counted, and what they may use.
@@ -24,6 +25,8 @@ pub struct Caller {
 pub struct Identity {
     /// In the order in which they are tried.
     pub sources: Vec<Source>,
+    /// What all sources of JWTs believe; `None` without any.
+    pub tokens: Option<Box<Tokens>>,
 }
 
 /// One place where a caller's identity may be found.
@@ -31,8 +34,13 @@ pub struct Identity {
 pub enum Source {
     /// `X-API-Key`, or a Bearer that is not a JWT.
     ApiKey(Keys),
-    /// A Bearer that is a JWT; none is accepted yet.
-    Jwt,
+    /// A Bearer that is a JWT, see [`Identity::tokens`]. The first such source decides for all.
+    Jwt {
+        /// Whether the token is passed on to the upstream.
+        forward: bool,
+    },
+    /// What a trusted proxy says.
+    TrustedProxy(ProxyHeaders),
     /// A parameter of the path.
     Path {
         /// Matched by itself.
@@ -47,6 +55,21 @@ pub enum Source {
         /// For everybody found here.
         tier: TierId,
     },
+}
+
+/// Header fields in which a trusted proxy names whom it has authenticated.
+#[derive(Clone, Debug)]
+pub struct ProxyHeaders {
+    /// Names the subject.
+    pub subject: HeaderName,
+    /// Names the tier.
+    pub tier: Option<HeaderName>,
+    /// The tier when no header names one.
+    pub default_tier: Option<TierId>,
+    /// The tiers that a header may name, by name.
+    pub tiers: HashMap<Box<str>, TierId>,
+    /// Whether the fields are passed on to the upstream.
+    pub forward: bool,
 }
 
 /// API keys by the SHA-256 of their text.
@@ -94,7 +117,15 @@ impl Identity {
 
     /// Whether JWTs are looked for.
     pub fn reads_jwt(&self) -> bool {
-        self.sources.iter().any(|source| matches!(source, Source::Jwt))
+        self.tokens.is_some()
+    }
+
+    /// The header fields of trusted proxies, if they are read.
+    pub fn proxy_headers(&self) -> Option<&ProxyHeaders> {
+        self.sources.iter().find_map(|source| match source {
+            Source::TrustedProxy(headers) => Some(headers),
+            _ => None,
+        })
     }
 }
 

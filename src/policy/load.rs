@@ -14,6 +14,7 @@ use super::{
     file::{self, IdentityFile, PolicyFile},
     identity::{Caller, Key, Keys, digest, is_verified_name},
     interpolate::ProcessEnvironment,
+    jwks_file::{IssuerFiles, Reading},
     keys_file::{self, KeysFile},
     read::{MAX_SOURCE, Source},
     snapshot::{Policy, TierId},
@@ -26,6 +27,7 @@ pub struct Loader {
     path: PathBuf,
     directory: PathBuf,
     redactors: Redactors,
+    issuers: IssuerFiles,
 }
 
 /// What came of reading a policy.
@@ -58,7 +60,7 @@ impl Loader {
         let path = path.into();
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = parent.unwrap_or(Path::new(".")).to_owned();
-        Self { path, directory, redactors: Redactors::default() }
+        Self { path, directory, redactors: Redactors::default(), issuers: IssuerFiles::default() }
     }
 
     /// The policy file.
@@ -102,8 +104,18 @@ impl Loader {
                 content.extend(read(path).unwrap_or_default());
             }
             let keys = self.keys(&file, &mut report, &mut files, &mut content);
+            let issuers = self.issuers.keys(
+                &file,
+                &mut Reading {
+                    directory: &self.directory,
+                    read,
+                    report: &mut report,
+                    files: &mut files,
+                    content: &mut content,
+                },
+            );
             let (directory, redactors) = (&self.directory, &self.redactors);
-            let beside = Beside { keys, directory, sha256, redactors };
+            let beside = Beside { keys, issuers, directory, sha256, redactors };
             let (policy, settings) = compile::compile(&file, beside, metrics, &mut report)?;
             Some(Compiled { policy, settings, file })
         });

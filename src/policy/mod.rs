@@ -17,6 +17,8 @@ pub mod file;
 pub mod handle;
 pub mod identity;
 mod interpolate;
+mod jwks_file;
+pub mod jwt;
 pub mod keys_file;
 pub mod limit;
 pub mod load;
@@ -24,6 +26,7 @@ pub mod path;
 mod read;
 pub mod route;
 pub mod snapshot;
+pub mod trusted;
 
 pub use interpolate::{Environment, MAX_EXPANSION, ProcessEnvironment};
 pub use read::{At, MAX_SOURCE, Source};

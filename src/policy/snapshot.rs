@@ -16,6 +16,7 @@ use super::{
     identity::Identity,
     limit::{Limits, Unit},
     route::Router,
+    trusted::Trusted,
 };
 use crate::{
     sanitize::Redactor,
@@ -59,6 +60,8 @@ pub struct Policy {
     pub cors: Cors,
     /// Who is calling.
     pub identity: Identity,
+    /// Whose word on the caller's address counts.
+    pub trusted: Trusted,
     /// What kind of work it is.
     pub router: Router,
     /// Kinds of work, in the order of the file.

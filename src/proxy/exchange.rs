@@ -13,7 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::{
-    Shared, limits,
+    Shared, forwarded, limits,
     refusal::{Code, Refusal},
     trace::Trace,
     upload::Progress,
@@ -47,6 +47,8 @@ pub struct Exchange {
     pub shared: Arc<Shared>,
     /// Who is connected.
     pub peer: Arc<Peer>,
+    /// Where the request comes from, as far as trusted proxies say.
+    pub address: forwarded::CallerAddress,
     /// Method as received.
     pub method: Method,
     /// Canonical path; as received until it is known to be sound.
@@ -118,6 +120,12 @@ impl Exchange {
         let id = HeaderValue::from_bytes(&trace.request_id.hex());
         Box::new(Self {
             origin: policy.cors.judge(&head.headers),
+            address: forwarded::CallerAddress::of(
+                &policy.trusted,
+                peer.ip(),
+                &peer.ip,
+                &head.headers,
+            ),
             policy,
             shared: Arc::clone(shared),
             peer,
@@ -192,6 +200,7 @@ impl Exchange {
             tier: self.tier.map_or("none", |id| &policy.tier(id).name),
             subject: self.subject.as_deref(),
             peer: self.peer.ip_text(),
+            address: self.address.text(),
             protocol: self.peer.protocol.name(),
             status,
             error_code: facts.refused.map(Code::name),

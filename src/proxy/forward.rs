@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 
 use super::{
     exchange::{Exchange, REQUEST_ID},
+    forwarded::{self, Said},
     headers,
     refusal::{Code, Refusal},
     settle::Permit,
@@ -31,9 +32,6 @@ use crate::{
     upstream::{Lease, Pool, SendError},
 };
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The upstream's answer, its body still to be read.
@@ -154,6 +152,7 @@ fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refu
     head.version = Version::HTTP_11;
     head.extensions.clear();
     let fields = &mut head.headers;
+    let said = Said::keep(&exchange.address, fields);
     headers::clean_request(fields);
     fields.reserve(8);
     // The length is the body's to say; a wrong one would let the next request be smuggled.
@@ -164,7 +163,7 @@ fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refu
         fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     let host = host.unwrap_or_else(|| authority(policy));
-    introduce(exchange, fields, &host);
+    introduce(exchange, fields, said, &host);
     fields.insert(header::HOST, host);
     for (name, value) in &policy.upstream.headers {
         fields.insert(name, value.clone());
@@ -172,10 +171,9 @@ fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refu
     Ok(head)
 }
 
-fn introduce(exchange: &Exchange, fields: &mut HeaderMap, host: &HeaderValue) {
-    fields.insert(FORWARDED_FOR, exchange.peer.ip.clone());
-    fields.insert(FORWARDED_HOST, host.clone());
-    fields.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+fn introduce(exchange: &Exchange, fields: &mut HeaderMap, said: Said, host: &HeaderValue) {
+    let peer = (exchange.peer.ip(), &exchange.peer.ip);
+    forwarded::introduce(fields, &exchange.address, said, peer, host);
     fields.insert(REQUEST_ID, exchange.id.clone());
     fields.insert(TRACEPARENT, exchange.trace.header());
     if !exchange.trace.continued {

@@ -3,20 +3,34 @@
 //! Sources are tried in the order of the policy; the first that finds its kind
 //! of credential decides, also when the credential is wrong. Whatever a
 //! configured source reads is taken out of the request, so that the upstream
-//! never sees a credential that was meant for us.
+//! never sees a credential that was meant for us, unless the source says so.
+//!
+//! Header fields of a trusted proxy are credentials only on its connections; on
+//! any other they are taken out unread.
+//!
+//! # Failure
+//! 401 for whatever is wrong with a credential, 403 when a verified one names no
+//! tier of the policy, 503 when an issuer's keys were never had.
+//!
+//! # Limits
+//! [`PATIENCE`] while an issuer's keys are fetched for a key that is not known.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
     exchange::Exchange,
+    forwarded::CallerAddress,
     refusal::{Code, Refusal},
 };
 use crate::{
     clock::Timestamp,
     policy::{
-        identity::{Caller, Identity, Keys, Source, address_subject, is_jwt, path_subject},
+        identity::{
+            Caller, Identity, Keys, ProxyHeaders, Source, address_subject, is_jwt, path_subject,
+        },
+        jwt::{self, RemoteKeys, TokenError, Tokens},
         route::Pattern,
         snapshot::TierId,
     },
@@ -26,11 +40,17 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The longest identifier that a path may name, in bytes.
 const MAX_PATH_SUBJECT: usize = 256;
+/// How long a request waits for keys: a rotation that nobody notices is worth it, a hang is not.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the request's headers present.
+#[derive(Default)]
 struct Presented {
     api_key: Option<HeaderValue>,
     bearer: Option<HeaderValue>,
+    /// Whom a trusted proxy names, and in which tier.
+    named: Option<HeaderValue>,
+    named_tier: Option<HeaderValue>,
     doubled: bool,
 }
 
@@ -39,41 +59,87 @@ struct Presented {
 pub struct Seen<'a> {
     /// The canonical path.
     pub path: &'a str,
-    /// Where the connection comes from.
+    /// Where the request comes from.
     pub ip: IpAddr,
+    /// Whether a trusted proxy is connected.
+    pub vouched: bool,
     /// Now.
     pub now: Timestamp,
+}
+
+impl<'a> Seen<'a> {
+    /// A request for `path` from `address`.
+    pub fn new(path: &'a str, address: &CallerAddress, now: Timestamp) -> Self {
+        Self { path, ip: address.ip, vouched: address.vouched, now }
+    }
+}
+
+/// Why nobody was found.
+pub struct Unidentified {
+    /// What the caller gets.
+    pub refusal: Box<Refusal>,
+    /// Keys that may know better when they have been fetched again.
+    awaited: Option<Arc<RemoteKeys>>,
+}
+
+impl From<Box<Refusal>> for Unidentified {
+    fn from(refusal: Box<Refusal>) -> Self {
+        Self { refusal, awaited: None }
+    }
 }
 
 /// Finds the caller of an exchange and takes the credential out of `headers`.
 ///
 /// # Errors
-/// 401 when a credential is wrong, or no source finds one.
-pub fn caller(exchange: &mut Exchange, headers: &mut HeaderMap) -> Result<Caller, Box<Refusal>> {
-    let seen = Seen { path: &exchange.path, ip: exchange.peer.ip(), now: exchange.began };
-    let (_, caller) = find(&exchange.policy.identity, seen, headers)?;
+/// When a credential is wrong, or no source finds one.
+pub async fn caller(
+    exchange: &mut Exchange,
+    headers: &mut HeaderMap,
+) -> Result<Caller, Box<Refusal>> {
+    let policy = Arc::clone(&exchange.policy);
+    let seen = Seen::new(&exchange.path, &exchange.address, exchange.began);
+    let presented = take_credentials(&policy.identity, seen.vouched, headers);
+    let mut found = look(&policy.identity, seen, &presented);
+    if let Err(Unidentified { awaited: Some(keys), .. }) = &found
+        && keys.look_again(PATIENCE).await
+    {
+        found = look(&policy.identity, seen, &presented);
+    }
+    give_back(&policy.identity, seen.vouched, &found, presented, headers);
+    let (_, caller) = found.map_err(|unidentified| unidentified.refusal)?;
     exchange.tier = Some(caller.tier);
     exchange.subject = Some(caller.subject.clone());
     Ok(caller)
 }
 
-/// The source that decides, by its place in the policy, and whom it finds.
+/// The source that decides, by its place in the policy, and whom it finds. Waits for nothing.
 ///
 /// # Errors
-/// 401 when a credential is wrong, or no source finds one.
+/// When a credential is wrong, or no source finds one.
 pub fn find(
     identity: &Identity,
     seen: Seen<'_>,
     headers: &mut HeaderMap,
-) -> Result<(usize, Caller), Box<Refusal>> {
-    let presented = take_credentials(identity, headers);
+) -> Result<(usize, Caller), Unidentified> {
+    look(identity, seen, &take_credentials(identity, seen.vouched, headers))
+}
+
+fn look(
+    identity: &Identity,
+    seen: Seen<'_>,
+    presented: &Presented,
+) -> Result<(usize, Caller), Unidentified> {
     if presented.doubled {
-        return Err(unauthenticated("a credential is given twice"));
+        return Err(unauthenticated("a credential is given twice").into());
     }
     for (index, source) in identity.sources.iter().enumerate() {
         let found = match source {
-            Source::ApiKey(keys) => by_key(keys, &presented, seen.now)?,
-            Source::Jwt => by_jwt(&presented)?,
+            Source::ApiKey(keys) => by_key(keys, presented, seen.now)?,
+            Source::Jwt { .. } => match by_jwt(identity.tokens.as_deref(), presented, seen.now)? {
+                Some(found) => return Ok(found),
+                None => None,
+            },
+            Source::TrustedProxy(names) => by_proxy(names, presented)?,
             Source::Path { pattern, parameter, tier } => {
                 by_path(pattern, parameter, *tier, seen.path)?
             }
@@ -85,7 +151,7 @@ pub fn find(
             return Ok((index, caller));
         }
     }
-    Err(unauthenticated("no source found a credential"))
+    Err(unauthenticated("no source found a credential").into())
 }
 
 fn by_key(
@@ -101,12 +167,51 @@ fn by_key(
     holder.cloned().map(Some).ok_or_else(|| unauthenticated("the API key is unknown or has ended"))
 }
 
-/// A JWT is refused until it can be verified: it must never fall through to a weaker source.
-fn by_jwt(presented: &Presented) -> Result<Option<Caller>, Box<Refusal>> {
-    match presented.bearer.as_ref().and_then(token).filter(|token| looks_like_jwt(token)) {
-        Some(_) => Err(unauthenticated("JWTs are not accepted yet")),
-        None => Ok(None),
+fn by_jwt(
+    tokens: Option<&Tokens>,
+    presented: &Presented,
+    now: Timestamp,
+) -> Result<Option<(usize, Caller)>, Unidentified> {
+    let bearer = presented.bearer.as_ref().and_then(token);
+    let (Some(token), Some(tokens)) = (bearer.filter(|token| looks_like_jwt(token)), tokens) else {
+        return Ok(None);
+    };
+    match tokens.bearer(token, now) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) => Err(disbelieved(error)),
     }
+}
+
+fn disbelieved(error: TokenError) -> Unidentified {
+    let refusal = match &error {
+        TokenError::NoKeys(_) => Refusal::new(Code::IdentityUnavailable),
+        TokenError::Tier => {
+            Refusal::new(Code::Forbidden).message("Your token names no tier of this service.")
+        }
+        _ => Refusal::new(Code::Unauthenticated),
+    };
+    let refusal = refusal.detail(error.to_string());
+    match error {
+        TokenError::NoKeys(awaited) | TokenError::UnknownKey(awaited) => {
+            Unidentified { refusal, awaited }
+        }
+        _ => refusal.into(),
+    }
+}
+
+fn by_proxy(names: &ProxyHeaders, presented: &Presented) -> Result<Option<Caller>, Box<Refusal>> {
+    let Some(named) = &presented.named else { return Ok(None) };
+    let subject = std::str::from_utf8(named.as_bytes()).ok().filter(|name| jwt::is_usable(name));
+    let subject =
+        subject.ok_or_else(|| unauthenticated("the proxy's name of the caller is odd"))?;
+    let tier = match &presented.named_tier {
+        Some(name) => name.to_str().ok().and_then(|name| names.tiers.get(name)).copied(),
+        None => names.default_tier,
+    };
+    let tier = tier.ok_or_else(|| {
+        Refusal::new(Code::Forbidden).detail("the proxy names no tier of the policy")
+    })?;
+    Ok(Some(Caller { subject: subject.into(), tier }))
 }
 
 fn by_path(
@@ -127,27 +232,64 @@ fn unauthenticated(why: &'static str) -> Box<Refusal> {
 }
 
 /// Takes out what configured sources read, and nothing else.
-fn take_credentials(identity: &Identity, headers: &mut HeaderMap) -> Presented {
+fn take_credentials(identity: &Identity, vouched: bool, headers: &mut HeaderMap) -> Presented {
     let (keys, jwt) = (identity.reads_keys(), identity.reads_jwt());
-    let mut doubled = false;
-    let mut take = |name: &HeaderName| {
-        let http::header::Entry::Occupied(entry) = headers.entry(name) else { return None };
-        let (_, mut values) = entry.remove_entry_mult();
-        let first = values.next();
-        doubled |= values.next().is_some();
-        first
-    };
-    let api_key = if keys { take(&API_KEY) } else { None };
-    let mut bearer = if keys || jwt { take(&header::AUTHORIZATION) } else { None };
+    let mut found = Presented::default();
+    if keys {
+        found.api_key = take(headers, &API_KEY, &mut found.doubled);
+    }
+    if keys || jwt {
+        found.bearer = take(headers, &header::AUTHORIZATION, &mut found.doubled);
+    }
+    if let Some(names) = identity.proxy_headers() {
+        let mut doubled = false;
+        let named = take(headers, &names.subject, &mut doubled);
+        let tier = names.tier.as_ref().and_then(|name| take(headers, name, &mut doubled));
+        // Whatever a stranger sends there is not even wrong.
+        if vouched {
+            (found.named, found.named_tier) = (named, tier);
+            found.doubled |= doubled;
+        }
+    }
     // Other schemes, and tokens of a kind that no source reads, belong to the upstream.
-    let ours = bearer
+    let ours = found
+        .bearer
         .as_ref()
         .and_then(token)
         .is_some_and(|token| if looks_like_jwt(token) { jwt } else { keys });
-    if !ours && let Some(theirs) = bearer.take() {
+    if !ours && let Some(theirs) = found.bearer.take() {
         headers.insert(header::AUTHORIZATION, theirs);
     }
-    Presented { api_key, bearer, doubled }
+    found
+}
+
+/// Removes a field; its first value.
+fn take(headers: &mut HeaderMap, name: &HeaderName, doubled: &mut bool) -> Option<HeaderValue> {
+    let header::Entry::Occupied(entry) = headers.entry(name) else { return None };
+    let (_, mut values) = entry.remove_entry_mult();
+    let first = values.next();
+    *doubled |= values.next().is_some();
+    first
+}
+
+/// Puts back what the policy wants the upstream to have too: a token that was believed, and what
+/// a trusted proxy said.
+fn give_back(
+    identity: &Identity,
+    vouched: bool,
+    found: &Result<(usize, Caller), Unidentified>,
+    presented: Presented,
+    headers: &mut HeaderMap,
+) {
+    let decided = found.as_ref().ok().and_then(|(index, _)| identity.sources.get(*index));
+    if let Some(Source::Jwt { forward: true }) = decided {
+        headers.extend(presented.bearer.map(|token| (header::AUTHORIZATION, token)));
+    }
+    if let Some(names) = identity.proxy_headers().filter(|names| names.forward && vouched) {
+        headers.extend(presented.named.map(|value| (names.subject.clone(), value)));
+        let tier = names.tier.clone().zip(presented.named_tier);
+        headers.extend(tier);
+    }
 }
 
 /// The token of a `Bearer` credential (RFC 6750, 2.1).

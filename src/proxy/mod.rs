@@ -21,6 +21,7 @@ mod discard;
 mod download;
 mod exchange;
 mod forward;
+pub mod forwarded;
 mod headers;
 pub mod identify;
 mod json;
@@ -98,7 +99,7 @@ impl Proxy {
         mut head: Parts,
     ) -> Result<(Permit, Reply), Box<Refusal>> {
         target::resolve(exchange, &head)?;
-        let caller = identify::caller(exchange, &mut head.headers);
+        let caller = identify::caller(exchange, &mut head.headers).await;
         let mut permit = self.permit(exchange, caller).await?;
         let checked = validate::request(exchange, head).await?;
         let reply = forward::send(exchange, &mut permit, checked, &self.pool).await?;

@@ -53,6 +53,8 @@ pub enum Code {
     UpstreamCircuitOpen,
     /// The store does not answer.
     StoreUnavailable,
+    /// An issuer's keys were never had, so nobody can say who calls.
+    IdentityUnavailable,
     /// No room for more.
     Overloaded,
     /// On the way out.
@@ -84,6 +86,7 @@ pub const CODES: &[&str] = &[
     "upstream_invalid",
     "upstream_circuit_open",
     "store_unavailable",
+    "identity_unavailable",
     "overloaded",
     "draining",
     "upstream_timeout",
@@ -160,6 +163,11 @@ impl Code {
                 S::SERVICE_UNAVAILABLE,
                 "ServiceUnavailable",
                 "Limits cannot be checked right now. Try again later.",
+            ),
+            Self::IdentityUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "Credentials cannot be checked right now. Try again later.",
             ),
             Self::Overloaded => (
                 S::SERVICE_UNAVAILABLE,

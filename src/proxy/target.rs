@@ -1,6 +1,8 @@
 //! First things first: is the head sound, and what kind of work is it?
 
-use http::{HeaderMap, Uri, Version, header, request::Parts, uri::Authority};
+use std::net::Ipv6Addr;
+
+use http::{HeaderMap, Uri, Version, header, request::Parts};
 
 use regex_automata::meta::Regex;
 
@@ -67,15 +69,33 @@ fn check_host(head: &Parts) -> Result<(), Box<Refusal>> {
         return Err(bad("two Host headers"));
     }
     if let Some(host) = host {
-        let host = host.to_str().map_err(|_| bad("the Host header is not text"))?;
-        let sound = host.parse::<Authority>().is_ok_and(|parsed| !parsed.as_str().contains('@'));
-        if !sound {
+        if !host.to_str().is_ok_and(is_host) {
             return Err(bad("the Host header is no host"));
         }
     } else if head.uri.authority().is_none() && head.version == Version::HTTP_11 {
         return Err(bad("no Host header"));
     }
+    if head.uri.authority().is_some_and(|authority| !is_host(authority.as_str())) {
+        return Err(bad("the target's authority is no host"));
+    }
     Ok(())
+}
+
+/// A host and perhaps a port (RFC 3986, 3.2.2 and 3.2.3), and nothing that anybody could take for
+/// more: no user in front, no escapes, nothing behind (LiteLLM, CVE-2026-49468).
+pub(super) fn is_host(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
+    let host = match literal {
+        Some(ip) => ip.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(name),
+    };
+    let digits = |port: &str| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    host && port.is_none_or(|port| digits(port) && port.parse::<u16>().is_ok())
 }
 
 /// The host that the caller asked for.
@@ -94,4 +114,64 @@ pub fn unmet<'r>(rules: &'r RequestRules, route: &Route, path: &str) -> Option<&
                 .is_some_and(|value| wanted.is_match(value.as_bytes()))
     };
     rules.parameters.iter().find(broken).map(|(name, _)| name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for host in [
+            "a",
+            "localhost:4000",
+            "api.example.com",
+            "my_service",
+            "192.0.2.1:80",
+            "[::1]",
+            "[2001:db8::1]:65535",
+            "EXAMPLE.com",
+            "a-b.c",
+            "a.b.",
+        ] {
+            assert!(is_host(host), "{host}");
+        }
+        for host in [
+            "",
+            ":",
+            ":80",
+            "a:",
+            "a:x",
+            "a:65536",
+            "a:000080",
+            "a:+80",
+            "localhost:4000/#@evil",
+            "user@host",
+            "user:pass@host",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a b",
+            "a\\b",
+            "a%2fb",
+            "a%00",
+            "[::1",
+            "::1",
+            "[::1]x",
+            "[::1]:x",
+            "[::1%25eth0]",
+            "[v1.x]",
+            "[]",
+            "a,b:1:2",
+            "\"a\"",
+            "<a>",
+            "a|b",
+            "a^b",
+            "{a}",
+            "a\tb",
+            "é",
+        ] {
+            assert!(!is_host(host), "{host}");
+        }
+    }
 }

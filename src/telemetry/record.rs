@@ -39,6 +39,8 @@ pub struct Record<'a> {
     pub subject: Option<&'a str>,
     /// Address of the peer, without the port.
     pub peer: &'a str,
+    /// Address that the request comes from: the peer's, or what a trusted proxy says of its own.
+    pub address: &'a str,
     /// `http/1.1` or `h2`.
     pub protocol: &'static str,
     /// What the caller got; 499 when it left first.
@@ -80,6 +82,7 @@ impl Record<'_> {
         text(line, "tier", self.tier);
         optional(line, "subject", self.subject);
         text(line, "peer", self.peer);
+        text(line, "address", self.address);
         text(line, "protocol", self.protocol);
         number(line, "status", u64::from(self.status));
         optional(line, "error_code", self.error_code);
@@ -221,6 +224,7 @@ mod tests {
             tier: "free",
             subject: Some("path:u1"),
             peer: "127.0.0.1",
+            address: "192.0.2.1",
             protocol: "h2",
             status: 200,
             error_code: None,

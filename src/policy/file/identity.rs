@@ -1,8 +1,8 @@
 //! `[[identity]]`: who is calling, and in which tier.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use http::Uri;
+use http::{HeaderName, Uri};
 
 use super::super::{
     diagnostic::Diagnostic,
@@ -10,6 +10,7 @@ use super::super::{
 };
 use super::{
     Name,
+    header::is_framing,
     url::{self, Shape},
 };
 
@@ -20,6 +21,8 @@ pub enum IdentityFile {
     ApiKey(ApiKeyFile),
     /// `from = "jwt"`.
     Jwt(Box<JwtFile>),
+    /// `from = "trusted_proxy"`.
+    TrustedProxy(Box<TrustedProxyFile>),
     /// `from = "path"`.
     Path(PathIdentityFile),
     /// `from = "address"`: everyone, by client address.
@@ -35,6 +38,7 @@ impl IdentityFile {
         match self {
             Self::ApiKey(_) => SourceKind::ApiKey,
             Self::Jwt(_) => SourceKind::Jwt,
+            Self::TrustedProxy(_) => SourceKind::TrustedProxy,
             Self::Path(_) => SourceKind::Path,
             Self::Address { .. } => SourceKind::Address,
         }
@@ -63,6 +67,31 @@ pub struct JwtFile {
     pub tier_claim: At<String>,
     /// The tier of tokens without that claim. Default: they are refused.
     pub tier: Option<At<Name>>,
+    /// Put before the subject, so that subjects of two issuers differ. Default: nothing.
+    pub subject_prefix: Option<At<String>>,
+    /// How far the issuer's clock may differ, 0 s to 5 min. Default 60 s, which covers clocks that are set by hand.
+    pub leeway: At<Duration>,
+    /// How often keys at a URL are fetched, 10 s to 1 d. Default 5 min: so long a withdrawn key may live.
+    pub refresh: At<Duration>,
+    /// Certificates to trust at the URL, PEM, alone. Default: the system's, or else Mozilla's.
+    pub ca: Option<At<PathBuf>>,
+    /// How many verified tokens are remembered, 0 to 1 000 000. Default 10 000, about 2 MiB when full.
+    pub cache: At<u32>,
+    /// Whether the upstream gets the token too. Default false: a credential for us ends here.
+    pub forward: At<bool>,
+}
+
+/// What a trusted proxy says of whom it has authenticated.
+#[derive(Debug, Clone)]
+pub struct TrustedProxyFile {
+    /// The header that names the subject. Default `X-Authenticated-User`.
+    pub header: At<HeaderName>,
+    /// The header that names the tier. Default: none is read.
+    pub tier_header: Option<At<HeaderName>>,
+    /// The tier when no header names one. Required without `tier_header`.
+    pub tier: Option<At<Name>>,
+    /// Whether the upstream gets the headers too. Default false.
+    pub forward: At<bool>,
 }
 
 /// A parameter of the path, for a service that has no login yet.
@@ -81,7 +110,7 @@ pub struct PathIdentityFile {
 pub enum Jwks {
     /// A file, relative to the policy's directory.
     File(PathBuf),
-    /// An https URL.
+    /// An https URL, or an http URL on this machine.
     Url(Uri),
 }
 
@@ -90,10 +119,24 @@ impl Parsed for Jwks {
 
     fn parse(text: &str) -> Result<Self, Wrong> {
         if text.contains("://") {
-            return url::parse(text, &["https"], Shape::Whole).map(Self::Url);
+            return url::parse(text, &["https", "http"], Shape::Whole)
+                .and_then(safe)
+                .map(Self::Url);
         }
         PathBuf::parse(text).map(Self::File)
     }
+}
+
+/// Over plain HTTP anybody on the way could put keys of their own in.
+fn safe(url: Uri) -> Result<Uri, Wrong> {
+    let host = url.host().unwrap_or_default();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    let local = host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
+    if url.scheme_str() == Some("http") && !local {
+        let hint = "write an https URL; http is for 127.0.0.1, [::1] and localhost only";
+        return Err(Wrong::new("keys may not come over plain HTTP", hint));
+    }
+    Ok(url)
 }
 
 impl Parsed for PathBuf {
@@ -118,6 +161,8 @@ words! {
         ApiKey = "api_key",
         /// A signed token.
         Jwt = "jwt",
+        /// A header of a trusted proxy.
+        TrustedProxy = "trusted_proxy",
         /// A parameter of the path.
         Path = "path",
         /// The client's address.
@@ -139,8 +184,10 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> Vec<At<IdentityFile>> {
 }
 
 fn source(table: &mut Table<'_, '_>) -> Option<At<IdentityFile>> {
-    let from: Option<At<SourceKind>> =
-        table.required("from", "from = \"api_key\", \"jwt\", \"path\" or \"address\"");
+    let from: Option<At<SourceKind>> = table.required(
+        "from",
+        "from = \"api_key\", \"jwt\", \"trusted_proxy\", \"path\" or \"address\"",
+    );
     let Some(from) = from else {
         table.accept_all();
         return None;
@@ -149,7 +196,8 @@ fn source(table: &mut Table<'_, '_>) -> Option<At<IdentityFile>> {
         SourceKind::ApiKey => Some(IdentityFile::ApiKey(ApiKeyFile {
             keys: table.or("keys", PathBuf::from("keys.toml")),
         })),
-        SourceKind::Jwt => jwt(table, &from),
+        SourceKind::Jwt => jwt(table),
+        SourceKind::TrustedProxy => trusted_proxy(table),
         SourceKind::Path => path(table),
         SourceKind::Address => {
             table.required("tier", "tier = \"free\"").map(|tier| IdentityFile::Address { tier })
@@ -158,14 +206,20 @@ fn source(table: &mut Table<'_, '_>) -> Option<At<IdentityFile>> {
     Some(At { value: source?, span: table.span(), from_reference: false })
 }
 
-fn jwt(table: &mut Table<'_, '_>, from: &At<SourceKind>) -> Option<IdentityFile> {
+fn jwt(table: &mut Table<'_, '_>) -> Option<IdentityFile> {
     let issuer = table.required("issuer", "issuer = \"https://auth.example.com/\"");
     let jwks = table.required("jwks", "jwks = \"certs/jwks.json\"");
     let audience = table.optional("audience");
     let subject_claim = table.or("subject_claim", "sub".to_owned());
     let tier_claim = table.or("tier_claim", "tier".to_owned());
     let tier = table.optional("tier");
-    table.not_yet_at(from.span, "identity from = \"jwt\"");
+    let subject_prefix = table.optional("subject_prefix");
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let leeway = table.within("leeway", minute, Duration::ZERO..=5 * minute);
+    let refresh = table.within("refresh", 5 * minute, 10 * second..=24 * 60 * minute);
+    let ca = table.optional("ca");
+    let cache = table.within("cache", 10_000, 0..=1_000_000);
+    let forward = table.or("forward", false);
     Some(IdentityFile::Jwt(Box::new(JwtFile {
         issuer: issuer?,
         jwks: jwks?,
@@ -173,7 +227,42 @@ fn jwt(table: &mut Table<'_, '_>, from: &At<SourceKind>) -> Option<IdentityFile>
         subject_claim,
         tier_claim,
         tier,
+        subject_prefix,
+        leeway,
+        refresh,
+        ca,
+        cache,
+        forward,
     })))
+}
+
+fn trusted_proxy(table: &mut Table<'_, '_>) -> Option<IdentityFile> {
+    let usual = HeaderName::from_static("x-authenticated-user");
+    let header = table.or("header", usual);
+    let tier_header: Option<At<HeaderName>> = table.optional("tier_header");
+    let tier = table.optional("tier");
+    let forward = table.or("forward", false);
+    if tier.is_none() && tier_header.is_none() {
+        table.missing("tier", "tier = \"free\", or tier_header = \"X-Authenticated-Tier\"");
+    }
+    for name in [Some(&header), tier_header.as_ref()].into_iter().flatten() {
+        if !may_name_a_caller(&name.value) {
+            let error = Diagnostic::error("this header cannot say who is calling");
+            let help = "write a header of its own, with dashes, such as \"X-Authenticated-User\"";
+            table.reader().push(error.at(name.span, "").help(help));
+        }
+    }
+    let file = TrustedProxyFile { header, tier_header, tier, forward };
+    Some(IdentityFile::TrustedProxy(Box::new(file)))
+}
+
+/// Headers that frame or address a message, or that another source reads, are taken.
+fn may_name_a_caller(name: &HeaderName) -> bool {
+    const TAKEN: [&str; 7] =
+        ["host", "cookie", "authorization", "x-api-key", "x-request-id", "forwarded", "expect"];
+    let text = name.as_str();
+    let taken = TAKEN.contains(&text) || text.starts_with("x-forwarded-") || text.contains('_');
+    !taken && !is_framing(name)
 }
 
 fn path(table: &mut Table<'_, '_>) -> Option<IdentityFile> {

@@ -4,8 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::super::{
     diagnostic::Diagnostic,
-    read::{At, Table},
+    read::{At, Parsed, Table, Wrong},
 };
+use crate::units::Network;
 
 /// The public listener. What is here needs a restart, except the content of the two files.
 #[derive(Debug, Clone)]
@@ -26,6 +27,28 @@ pub struct ListenFile {
     pub max_connections: At<u32>,
     /// How long requests in flight may take after a stop, 0 s to 1 h. Default 30 s, the grace of Kubernetes.
     pub drain_timeout: At<Duration>,
+    /// Proxies in front of Weir whose `X-Forwarded-For` and `Forwarded` are believed. Default: none.
+    pub trusted_proxies: Vec<At<TrustedFile>>,
+}
+
+/// One entry of `trusted_proxies`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrustedFile {
+    /// Whoever is in this network.
+    Network(Network),
+    /// `"unix"`: whoever reaches the unix socket.
+    Unix,
+}
+
+impl Parsed for TrustedFile {
+    const WANTED: &'static str = "a network such as \"10.0.0.0/8\", or \"unix\"";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "unix" => Ok(Self::Unix),
+            _ => Network::parse(text).map(Self::Network),
+        }
+    }
 }
 
 /// The files of the listener's identity, relative to the policy's directory.
@@ -52,6 +75,7 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<ListenFile> {
     let idle_timeout = table.within("idle_timeout", seconds(300), seconds(1)..=seconds(3_600));
     let max_connections = table.within("max_connections", 10_000, 1..=1_000_000);
     let drain_timeout = table.within("drain_timeout", seconds(30), seconds(0)..=seconds(3_600));
+    let trusted_proxies = trusted(table);
     Some(ListenFile {
         address: address?,
         tls,
@@ -61,7 +85,21 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<ListenFile> {
         idle_timeout,
         max_connections,
         drain_timeout,
+        trusted_proxies,
     })
+}
+
+fn trusted(table: &mut Table<'_, '_>) -> Vec<At<TrustedFile>> {
+    let written: Option<At<Vec<At<TrustedFile>>>> = table.optional("trusted_proxies");
+    let trusted = written.map(|list| list.value).unwrap_or_default();
+    for entry in &trusted {
+        if matches!(entry.value, TrustedFile::Network(network) if network.is_everything()) {
+            let warning = Diagnostic::warning("every address is trusted to name the caller");
+            let help = "name the networks of your own proxies: anybody could claim any address";
+            table.reader().push(warning.at(entry.span, "").help(help));
+        }
+    }
+    trusted
 }
 
 fn tls(table: &mut Table<'_, '_>, address: Option<&At<SocketAddr>>) -> Option<TlsFile> {

@@ -22,6 +22,7 @@ use crate::{
     admin::{self, Admin},
     clock::Clock,
     health::HealthState,
+    jwks,
     ledger::{Embedded, Ledger, Options, Store, StoreError},
     policy::{
         compile::Settings,
@@ -224,6 +225,8 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(reloader.watch(hangups));
         background.spawn(Arc::clone(&self.shared.health).watch());
+        background
+            .spawn(jwks::watch(Arc::clone(&self.handle), Arc::clone(&self.telemetry.metrics)));
         background.spawn(sweep(Arc::clone(&self.shared), pools));
         let admin = admin::serve(self.admin(&drain_asked), sockets.operators, Arc::clone(&ended));
         let admin = tokio::spawn(admin);

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod demo;
 pub mod health;
 pub mod id;
+pub mod jwks;
 pub mod ledger;
 pub mod policy;
 pub mod proxy;

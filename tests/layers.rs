@@ -23,7 +23,7 @@ use paths::{Import, imports};
 use tokens::{Token, tokens};
 
 /// Every module at the top of the crate, and the floor that it stands on.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("units", 1),
     ("id", 1),
     ("clock", 1),
@@ -36,6 +36,7 @@ const FLOORS: [(&str, u8); 19] = [
     ("ledger", 4),
     ("upstream", 4),
     ("reload", 4),
+    ("jwks", 4),
     ("health", 4),
     ("proxy", 5),
     ("admin", 5),

@@ -32,7 +32,7 @@ use claims::Claims;
 use keys::Unfit;
 pub use keys::{Ignored, KeySet, KeySetError, MAX_SET};
 pub(in crate::policy) use remote::Remotes;
-pub use remote::{KeysUrl, RemoteKeys};
+pub use remote::{KeysUrl, RemoteKeys, SPACING};
 pub use signed::MAX_TOKEN;
 use signed::Signed;
 

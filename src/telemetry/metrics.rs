@@ -53,6 +53,10 @@ pub struct Metrics {
     pub reloads_applied: Counter,
     /// Reloads after which the old policy stayed.
     pub reloads_rejected: Counter,
+    /// Looks at an issuer's URL that brought keys.
+    pub jwks_fetched: Counter,
+    /// Looks at an issuer's URL that brought none.
+    pub jwks_failed: Counter,
     /// SHA-256 of the policy in force, in hex.
     pub policy_sha256: ArcSwap<String>,
     /// 1 while the store answers.
@@ -144,6 +148,8 @@ impl Metrics {
             overhead: Histogram::new(OVERHEAD_BOUNDS),
             reloads_applied: Counter::default(),
             reloads_rejected: Counter::default(),
+            jwks_fetched: Counter::default(),
+            jwks_failed: Counter::default(),
             policy_sha256: ArcSwap::default(),
             store_up: Gauge::default(),
             store_kind: ArcSwap::default(),

@@ -163,6 +163,9 @@ impl Scrape {
         let mut family = page.counter("weir_policy_reloads", help)?;
         count_of(&mut family, &[("result", "applied")], &metrics.reloads_applied.value())?;
         count_of(&mut family, &[("result", "rejected")], &metrics.reloads_rejected.value())?;
+        let mut family = page.counter("weir_jwks_fetches", "Looks at issuers' URLs for keys")?;
+        count_of(&mut family, &[("result", "fetched")], &metrics.jwks_fetched.value())?;
+        count_of(&mut family, &[("result", "failed")], &metrics.jwks_failed.value())?;
         let mut family = page.gauge("weir_policy_info", "The policy in force")?;
         let sha256 = metrics.policy_sha256.load();
         gauge_of(&mut family, &[("sha256", sha256.as_str())], &1_i64)?;

@@ -25,6 +25,8 @@ use super::{MAX_CANDIDATES, algorithm::Algorithm};
 pub const MAX_SET: usize = 256 << 10;
 /// The most keys of a set, usable or not.
 pub const MAX_KEYS: usize = 100;
+/// How long the modulus of an RSA key may be, in bytes: 2048 to 8192 bits (RFC 7518, 3.3).
+const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 /// How much of a key's id is shown, in bytes.
 const SHOWN_ID: usize = 64;
 
@@ -231,6 +233,11 @@ impl KeyAsWritten {
         let unusable = "it is not a valid public key, or an RSA key shorter than 2048 bits";
         if let Some(parameters) = algorithm.rsa() {
             let components = RsaPublicKeyComponents { n: bytes(&self.n)?, e: bytes(&self.e)? };
+            // The library looks at the length only when it verifies.
+            let zeros = components.n.iter().take_while(|byte| **byte == 0).count();
+            if !RSA_BYTES.contains(&(components.n.len() - zeros)) {
+                return Err(unusable);
+            }
             return components.to_parsed_public_key(parameters).map_err(|_| unusable);
         }
         let curve = algorithm.curve().ok_or(unusable)?;

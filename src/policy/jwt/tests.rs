@@ -236,8 +236,9 @@ fn rsa_and_ecdsa_keys_verify_with_their_own_algorithms_only() {
     let rsa = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).expect("a key");
     let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let (n, e) = (rsa.public_key().modulus(), rsa.public_key().exponent());
-    let (n, e) = (n.big_endian_without_leading_zero(), e.big_endian_without_leading_zero());
+    // A sequence of two integers (RFC 8017, A.1.1): 256 octets behind a zero, then 65537.
+    let der = rsa.public_key().as_ref();
+    let (n, e) = (&der[9..265], &der[267..]);
     let point = ec.public_key().as_ref();
     let mut rsa_key = json!({"kty": "RSA", "kid": "r", "n": encode(n), "e": encode(e)});
     let ec_key = json!({"kty": "EC", "crv": "P-256", "kid": "e", "x": encode(&point[1..33]),

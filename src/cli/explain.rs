@@ -18,7 +18,7 @@ use crate::{
     },
     proxy::{
         Code,
-        forwarded::CallerAddress,
+        forwarded::{CallerAddress, Connected},
         identify::{self, Seen, Unidentified},
         target,
     },
@@ -105,7 +105,8 @@ fn explain(
         return Ok(());
     }
     let text = HeaderValue::from_str(&asked.address.to_string())?;
-    let address = CallerAddress::of(&policy.trusted, asked.address, &text, headers);
+    let connected = Connected { ip: asked.address, text: &text, is_unix: false };
+    let address = CallerAddress::of(&policy.trusted, connected, headers);
     if address.vouched {
         writeln!(page, "address    {} (says the trusted proxy {})", address.ip, asked.address)?;
     }

@@ -116,7 +116,7 @@ pub enum TokenError {
     /// No source has this issuer.
     #[error("the token's issuer is not known")]
     Issuer,
-    /// Keys were never had.
+    /// Keys at a URL were never had.
     #[error("the issuer's keys are not there yet")]
     NoKeys(Option<Arc<RemoteKeys>>),
     /// No key of the issuer has the token's key id.
@@ -235,8 +235,7 @@ impl Tokens {
 impl Issuer {
     /// Checks the signature; the key set that did it.
     fn check(&self, signed: &Signed<'_>) -> Result<[u8; 32], TokenError> {
-        let keys = self.keys.now().filter(|keys| !keys.is_empty());
-        let keys = keys.ok_or_else(|| TokenError::NoKeys(self.keys.remote()))?;
+        let keys = self.keys.now().ok_or_else(|| TokenError::NoKeys(self.keys.remote()))?;
         let fit = keys.candidates(signed.algorithm, signed.key_id.as_deref());
         let fit = fit.map_err(|unfit| match unfit {
             Unfit::Unknown => TokenError::UnknownKey(self.keys.remote()),

@@ -13,7 +13,9 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::{
-    Shared, forwarded, limits,
+    Shared,
+    forwarded::{CallerAddress, Connected},
+    limits,
     refusal::{Code, Refusal},
     trace::Trace,
     upload::Progress,
@@ -48,7 +50,7 @@ pub struct Exchange {
     /// Who is connected.
     pub peer: Arc<Peer>,
     /// Where the request comes from, as far as trusted proxies say.
-    pub address: forwarded::CallerAddress,
+    pub address: CallerAddress,
     /// Method as received.
     pub method: Method,
     /// Canonical path; as received until it is known to be sound.
@@ -120,12 +122,7 @@ impl Exchange {
         let id = HeaderValue::from_bytes(&trace.request_id.hex());
         Box::new(Self {
             origin: policy.cors.judge(&head.headers),
-            address: forwarded::CallerAddress::of(
-                &policy.trusted,
-                peer.ip(),
-                &peer.ip,
-                &head.headers,
-            ),
+            address: caller_address(&policy, &peer, &head.headers),
             policy,
             shared: Arc::clone(shared),
             peer,
@@ -233,6 +230,11 @@ impl Drop for Exchange {
         }
         self.record(status, duration);
     }
+}
+
+fn caller_address(policy: &Policy, peer: &Peer, headers: &HeaderMap) -> CallerAddress {
+    let connected = Connected { ip: peer.ip(), text: &peer.ip, is_unix: peer.is_unix() };
+    CallerAddress::of(&policy.trusted, connected, headers)
 }
 
 /// The caller's own id for the request: logged, never used.

@@ -34,6 +34,17 @@ const MAX_HOPS: usize = 32;
 
 type Hops = SmallVec<[IpAddr; 4]>;
 
+/// Who is at the other end of the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Connected<'a> {
+    /// Its address.
+    pub ip: IpAddr,
+    /// The same as text.
+    pub text: &'a HeaderValue,
+    /// Whether it came over a unix socket, which has no address of its own.
+    pub is_unix: bool,
+}
+
 /// Where a request comes from.
 #[derive(Clone, Debug)]
 pub struct CallerAddress {
@@ -48,9 +59,11 @@ pub struct CallerAddress {
 }
 
 impl CallerAddress {
-    /// What `headers` say of the caller, as far as the peer at `ip` is believed.
-    pub fn of(trusted: &Trusted, ip: IpAddr, text: &HeaderValue, headers: &HeaderMap) -> Self {
-        if trusted.is_empty() || !trusted.has(ip) {
+    /// What `headers` say of the caller, as far as the peer is believed.
+    pub fn of(trusted: &Trusted, peer: Connected<'_>, headers: &HeaderMap) -> Self {
+        let Connected { ip, text, is_unix } = peer;
+        let believed = if is_unix { trusted.unix } else { trusted.has(ip) };
+        if !believed {
             return Self { ip, text: text.clone(), vouched: false, hops: Hops::new() };
         }
         let hops = hops(headers);
@@ -243,7 +256,9 @@ mod tests {
     }
 
     fn origin(peer: &str, headers: &HeaderMap) -> CallerAddress {
-        CallerAddress::of(&trusted(), ip(peer), &value(peer).expect("text"), headers)
+        let text = value(peer).expect("text");
+        let connected = Connected { ip: ip(peer), text: &text, is_unix: false };
+        CallerAddress::of(&trusted(), connected, headers)
     }
 
     #[test]
@@ -272,6 +287,17 @@ mod tests {
             let elsewhere = origin("192.0.2.1", &head(&[("x-forwarded-for", list)]));
             assert_eq!((elsewhere.ip, elsewhere.vouched), (ip("192.0.2.1"), false), "{list}");
         }
+    }
+
+    #[test]
+    fn a_unix_socket_is_trusted_by_its_name_and_not_by_the_address_it_stands_for() {
+        let (text, headers) = (value("10.0.0.1").expect("text"), head(&STORY));
+        let vouched = |trusted: &Trusted| {
+            let connected = Connected { ip: ip("10.0.0.1"), text: &text, is_unix: true };
+            CallerAddress::of(trusted, connected, &headers).vouched
+        };
+        assert!(!vouched(&trusted()));
+        assert!(vouched(&Trusted { unix: true, ..Trusted::default() }));
     }
 
     #[test]

@@ -63,10 +63,11 @@ fn named_by_connection(headers: &HeaderMap) -> Names {
     names
 }
 
-/// Fields of a request that only Weir may set, and every name with `_`.
+/// Fields of a request that only Weir may set, and every name with `_`: they say who calls, which
+/// way the request went, or that another path or method is meant than the one that was judged.
 fn is_ours(name: &str) -> bool {
     let first = name.as_bytes().first().copied().unwrap_or_default();
-    if !matches!(first, b'x' | b'r' | b'f') {
+    if !matches!(first, b'x' | b'r' | b'f' | b't' | b'c') {
         return name.contains('_');
     }
     name.contains('_')
@@ -75,12 +76,21 @@ fn is_ours(name: &str) -> bool {
             "x-user-tier"
                 | "x-agent-cost-usd"
                 | "x-real-ip"
-                | "x-original-url"
+                | "x-client-ip"
+                | "x-cluster-client-ip"
+                | "true-client-ip"
+                | "cf-connecting-ip"
+                | "cf-connecting-ipv6"
+                | "fastly-client-ip"
+                | "x-host"
                 | "x-rewrite-url"
+                | "x-http-method"
+                | "x-http-method-override"
+                | "x-method-override"
                 | "x-request-id"
                 | "forwarded"
         )
-        || ["x-forwarded-", "x-cost-", "x-ratelimit-", "ratelimit"]
+        || ["x-forwarded-", "x-original-", "x-envoy-", "x-cost-", "x-ratelimit-", "ratelimit"]
             .iter()
             .any(|prefix| name.starts_with(prefix))
 }
@@ -142,6 +152,11 @@ mod tests {
             ("x-forwarded-client-cert", "x"),
             ("forwarded", "for=127.0.0.1"),
             ("x-original-url", "/admin"),
+            ("x-original-host", "admin"),
+            ("x-http-method-override", "DELETE"),
+            ("x-envoy-external-address", "127.0.0.1"),
+            ("true-client-ip", "127.0.0.1"),
+            ("cf-connecting-ip", "127.0.0.1"),
             ("x-request-id", "mine"),
             ("x-mine", "stays"),
             ("range", "bytes=0-1"),

@@ -292,10 +292,11 @@ fn give_back(
     }
 }
 
-/// The token of a `Bearer` credential (RFC 6750, 2.1).
+/// The token of a `Bearer` credential (RFC 6750, 2.1); an empty one is one too.
 fn token(value: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, token) = value.as_bytes().split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+    let (scheme, token) = value.as_bytes().split_at_checked(6)?;
+    let ends = token.first().is_none_or(|byte| matches!(byte, b' ' | b'\t'));
+    (ends && scheme.eq_ignore_ascii_case(b"bearer")).then(|| token.trim_ascii())
 }
 
 fn looks_like_jwt(token: &[u8]) -> bool {

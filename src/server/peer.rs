@@ -48,6 +48,11 @@ impl Peer {
         self.address.ip()
     }
 
+    /// Whether it came over a unix socket: nobody else has no port.
+    pub fn is_unix(&self) -> bool {
+        self.address.port() == 0
+    }
+
     /// The address as text.
     pub fn ip_text(&self) -> &str {
         self.ip.to_str().unwrap_or("unknown")

@@ -9,6 +9,7 @@
 
 mod client;
 mod harness;
+mod issuer;
 mod origin;
 mod plan;
 mod raw;
@@ -30,11 +31,14 @@ mod limits;
 mod metrics;
 mod passing;
 mod paths;
+mod proxies;
 mod refunds;
 mod reload;
 mod sdk;
 mod secrecy;
 mod seeing;
 mod slow;
+mod spoofing;
 mod storm;
 mod streams;
+mod tokens;

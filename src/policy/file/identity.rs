@@ -252,17 +252,37 @@ fn trusted_proxy(table: &mut Table<'_, '_>) -> Option<IdentityFile> {
             table.reader().push(error.at(name.span, "").help(help));
         }
     }
+    if forward.value && always_removed(&header.value) {
+        let error = Diagnostic::error("this header never reaches the upstream");
+        let help = "leave out forward = true, or let the proxy send another header";
+        table.reader().push(error.at(header.span, "").help(help));
+    }
     let file = TrustedProxyFile { header, tier_header, tier, forward };
     Some(IdentityFile::TrustedProxy(Box::new(file)))
 }
 
 /// Headers that frame or address a message, or that another source reads, are taken.
 fn may_name_a_caller(name: &HeaderName) -> bool {
-    const TAKEN: [&str; 7] =
-        ["host", "cookie", "authorization", "x-api-key", "x-request-id", "forwarded", "expect"];
-    let text = name.as_str();
-    let taken = TAKEN.contains(&text) || text.starts_with("x-forwarded-") || text.contains('_');
-    !taken && !is_framing(name)
+    const TAKEN: [&str; 12] = [
+        "host",
+        "cookie",
+        "authorization",
+        "x-api-key",
+        "x-request-id",
+        "expect",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-forwarded-port",
+        "x-real-ip",
+    ];
+    !TAKEN.contains(&name.as_str()) && !name.as_str().contains('_') && !is_framing(name)
+}
+
+/// Names of which the upstream shall only ever get what Weir itself says.
+fn always_removed(name: &HeaderName) -> bool {
+    ["x-forwarded-", "x-user-tier"].iter().any(|start| name.as_str().starts_with(start))
 }
 
 fn path(table: &mut Table<'_, '_>) -> Option<IdentityFile> {

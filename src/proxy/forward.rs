@@ -18,8 +18,8 @@ use hyper::body::Incoming;
 
 use super::{
     exchange::{Exchange, REQUEST_ID},
-    forwarded::{self, Said},
     headers,
+    introduce::{self, Said},
     refusal::{Code, Refusal},
     settle::Permit,
     target,
@@ -173,7 +173,7 @@ fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refu
 
 fn introduce(exchange: &Exchange, fields: &mut HeaderMap, said: Said, host: &HeaderValue) {
     let peer = (exchange.peer.ip(), &exchange.peer.ip);
-    forwarded::introduce(fields, &exchange.address, said, peer, host);
+    introduce::upstream(fields, &exchange.address, said, peer, host);
     fields.insert(REQUEST_ID, exchange.id.clone());
     fields.insert(TRACEPARENT, exchange.trace.header());
     if !exchange.trace.continued {

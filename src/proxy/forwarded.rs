@@ -6,7 +6,8 @@
 //! caller's. What stands further left is the caller's own story. Where a proxy
 //! sends `X-Forwarded-For`, `Forwarded` is not believed: it may have come through.
 //!
-//! From any other peer nothing of this is read; all of it is replaced.
+//! From any other peer nothing of this is read. What the upstream is told stands in
+//! [`super::introduce`].
 //!
 //! # Failure
 //! An entry that is no address ends the walk at the last good one: the proxy that
@@ -20,19 +21,14 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
-use super::target;
 use crate::policy::trusted::Trusted;
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(super) const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The most entries that are walked.
-const MAX_HOPS: usize = 32;
+pub(super) const MAX_HOPS: usize = 32;
 
-type Hops = SmallVec<[IpAddr; 4]>;
+pub(super) type Hops = SmallVec<[IpAddr; 4]>;
 
 /// Who is at the other end of the connection.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +51,7 @@ pub struct CallerAddress {
     /// Whether a trusted proxy is the peer: its word counts.
     pub vouched: bool,
     /// What the trusted proxy sent, from left to right.
-    hops: Hops,
+    pub(super) hops: Hops,
 }
 
 impl CallerAddress {
@@ -126,7 +122,7 @@ fn address(entry: &str) -> Option<IpAddr> {
 }
 
 /// The address in `for=…` of one element of `Forwarded`; names and `unknown` are none.
-fn forwarded_for(element: &str) -> Option<IpAddr> {
+pub(super) fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut found = None;
     for pair in element.split(';') {
         let (name, node) = pair.split_once('=')?;
@@ -142,92 +138,7 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     found
 }
 
-/// What a trusted proxy said beside addresses, before the head is cleaned.
-#[derive(Debug, Default)]
-pub struct Said {
-    proto: Option<HeaderValue>,
-    host: Option<HeaderValue>,
-    port: Option<HeaderValue>,
-    forwarded: Option<HeaderValue>,
-}
-
-impl Said {
-    /// Keeps what may be passed on; from a peer that is not trusted nothing.
-    pub fn keep(origin: &CallerAddress, headers: &HeaderMap) -> Self {
-        if !origin.vouched {
-            return Self::default();
-        }
-        let proto = |value: &HeaderValue| value == "https" || value == "http";
-        let host = |value: &HeaderValue| value.to_str().is_ok_and(target::is_host);
-        let port = |value: &HeaderValue| {
-            value.to_str().is_ok_and(|text| text.len() <= 5 && text.parse::<u16>().is_ok())
-        };
-        Self {
-            proto: only(headers, &PROTO).filter(|value| proto(value)).cloned(),
-            host: only(headers, &HOST).filter(|value| host(value)).cloned(),
-            port: only(headers, &PORT).filter(|value| port(value)).cloned(),
-            // A proxy that writes the other list has not looked at this one.
-            forwarded: (!headers.contains_key(FOR)).then(|| elements(headers)).flatten(),
-        }
-    }
-}
-
-/// `Forwarded` as one list, if every element of it has an address.
-fn elements(headers: &HeaderMap) -> Option<HeaderValue> {
-    let values = headers.get_all(header::FORWARDED);
-    let texts: Option<Vec<&str>> = values.iter().map(|value| value.to_str().ok()).collect();
-    let list = texts.filter(|texts| !texts.is_empty())?.join(", ");
-    let sound = list.split(',').count() <= MAX_HOPS
-        && list.split(',').all(|element| forwarded_for(element.trim()).is_some());
-    sound.then(|| value(&list)).flatten()
-}
-
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
-    let mut values = headers.get_all(name).iter();
-    values.next().filter(|_| values.next().is_none())
-}
-
-/// Says who asked, in fields that [`super::headers::clean_request`] has emptied. `peer` is the
-/// address of whoever is connected, `host` what was asked for.
-pub fn introduce(
-    fields: &mut HeaderMap,
-    origin: &CallerAddress,
-    said: Said,
-    peer: (IpAddr, &HeaderValue),
-    host: &HeaderValue,
-) {
-    fields.insert(HOST, said.host.unwrap_or_else(|| host.clone()));
-    fields.insert(PROTO, said.proto.unwrap_or(HeaderValue::from_static("https")));
-    if !origin.vouched {
-        fields.insert(FOR, peer.1.clone());
-        return;
-    }
-    fields.insert(FOR, continued(&origin.hops, peer.1));
-    fields.insert(REAL_IP, origin.text.clone());
-    if let Some(port) = said.port {
-        fields.insert(PORT, port);
-    }
-    if let Some(list) = said.forwarded {
-        let node = match peer.0 {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => format!("\"[{ip}]\""),
-        };
-        let list = format!("{}, for={node}", list.to_str().unwrap_or_default());
-        fields.extend(value(&list).map(|list| (header::FORWARDED, list)));
-    }
-}
-
-/// The list with the peer at its end. Entries are written anew: nothing but addresses passes.
-fn continued(hops: &Hops, peer: &HeaderValue) -> HeaderValue {
-    if hops.is_empty() {
-        return peer.clone();
-    }
-    let mut list: String = hops.iter().map(|hop| format!("{hop}, ")).collect();
-    list.push_str(peer.to_str().unwrap_or("unknown"));
-    value(&list).unwrap_or_else(|| peer.clone())
-}
-
-fn value(text: &str) -> Option<HeaderValue> {
+pub(super) fn value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(text).ok()
 }
 
@@ -291,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_unix_socket_is_trusted_by_its_name_and_not_by_the_address_it_stands_for() {
-        let (text, headers) = (value("10.0.0.1").expect("text"), head(&STORY));
+        let (text, headers) =
+            (value("10.0.0.1").expect("text"), head(&[("x-forwarded-for", "203.0.113.7")]));
         let vouched = |trusted: &Trusted| {
             let connected = Connected { ip: ip("10.0.0.1"), text: &text, is_unix: true };
             CallerAddress::of(trusted, connected, &headers).vouched
@@ -326,75 +238,5 @@ mod tests {
         }
         let both = head(&[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "203.0.113.7")]);
         assert_eq!(origin("10.0.0.1", &both).ip, ip("203.0.113.7"));
-    }
-
-    fn introduced(peer: &str, headers: &HeaderMap) -> Vec<(String, String)> {
-        let origin = origin(peer, headers);
-        let said = Said::keep(&origin, headers);
-        let mut fields = HeaderMap::new();
-        let text = value(peer).expect("text");
-        let host = HeaderValue::from_static("api.example");
-        introduce(&mut fields, &origin, said, (ip(peer), &text), &host);
-        let text = |value: &HeaderValue| value.to_str().expect("text").to_owned();
-        let mut all: Vec<_> =
-            fields.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-        all.sort();
-        all
-    }
-
-    const STORY: [(&str, &str); 5] = [
-        ("x-forwarded-for", "6.6.6.6, 203.0.113.7:99"),
-        ("x-forwarded-proto", "http"),
-        ("x-forwarded-host", "shop.example"),
-        ("x-forwarded-port", "80"),
-        ("forwarded", "for=6.6.6.6"),
-    ];
-
-    fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
-    }
-
-    #[test]
-    fn the_list_is_continued_for_a_trusted_proxy_and_replaced_for_others() {
-        let trusted = introduced("10.0.0.1", &head(&STORY));
-        assert_eq!(
-            trusted,
-            owned(&[
-                ("x-forwarded-for", "6.6.6.6, 203.0.113.7, 10.0.0.1"),
-                ("x-forwarded-host", "shop.example"),
-                ("x-forwarded-port", "80"),
-                ("x-forwarded-proto", "http"),
-                ("x-real-ip", "203.0.113.7"),
-            ])
-        );
-        let other = introduced("192.0.2.1", &head(&STORY));
-        assert_eq!(
-            other,
-            owned(&[
-                ("x-forwarded-for", "192.0.2.1"),
-                ("x-forwarded-host", "api.example"),
-                ("x-forwarded-proto", "https"),
-            ])
-        );
-    }
-
-    #[test]
-    fn what_a_trusted_proxy_says_must_be_sound() {
-        let odd = head(&[
-            ("x-forwarded-proto", "gopher"),
-            ("x-forwarded-host", "a/#@b"),
-            ("x-forwarded-port", "99999"),
-            ("forwarded", "for=203.0.113.7, for=\"[2001:db8::1]\""),
-        ]);
-        assert_eq!(
-            introduced("fd00::1", &odd),
-            owned(&[
-                ("forwarded", "for=203.0.113.7, for=\"[2001:db8::1]\", for=\"[fd00::1]\""),
-                ("x-forwarded-for", "203.0.113.7, 2001:db8::1, fd00::1"),
-                ("x-forwarded-host", "api.example"),
-                ("x-forwarded-proto", "https"),
-                ("x-real-ip", "2001:db8::1"),
-            ])
-        );
     }
 }

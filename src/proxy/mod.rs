@@ -24,6 +24,7 @@ mod forward;
 pub mod forwarded;
 mod headers;
 pub mod identify;
+mod introduce;
 mod json;
 mod limits;
 mod panic;

@@ -2,7 +2,7 @@
 //! shows is what comes out, and its tables are complete.
 //!
 //! A fenced `sh` block runs with `bash` in a fresh directory that has the
-//! project's policy, an empty `keys.toml`, certificates, and `weir` on `PATH`.
+//! project's policy, an empty `keys.toml`, an issuer's keys, certificates, and `weir` on `PATH`.
 //! Words behind `sh` say more: `proxy` starts one there first, `fails` expects
 //! an exit status other than 0, `no-run` is for what cannot run in a test. A
 //! `text` block right behind shows the output; `…` in it stands for anything.

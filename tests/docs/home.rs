@@ -20,6 +20,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What the operators' listener asks for in every block.
 pub const TOKEN: &str = "operators-only";
 
+/// The public key of RFC 8037, A.2: somebody's, whose tokens nobody sends.
+const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519",
+    "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
 /// A directory as an operator would have it.
 pub struct Home {
     directory: TempDir,
@@ -38,6 +42,7 @@ impl Home {
             let made = bash(home, "weir cert dev", &[]);
             assert!(made.status.success(), "{}", told(&made));
             fs::write(home.join("keys.toml"), "").expect("written");
+            fs::write(home.join("certs/jwks.json"), JWKS).expect("written");
             let upstream = if start.is_some() { origin() } else { "127.0.0.1:8000".to_owned() };
             let policy = fs::read_to_string(root().join("policy.toml")).expect("the policy");
             let policy = with_ports(&policy, ports).replace("127.0.0.1:8000\"", &(upstream + "\""));

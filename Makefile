@@ -8,7 +8,7 @@ export WEIR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint tools bench fuzz demo clean
+.PHONY: help test lint tools image static bench fuzz demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -23,6 +23,25 @@ lint: tools ## format, lints and documentation only
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+# The first engine that answers builds it. Podman would drop the health check from an image of its own format.
+image: ## the container image, with docker or podman
+	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1); \
+	revision=$$(git rev-parse --verify --quiet HEAD || echo unknown); \
+	for engine in docker podman; do \
+		$$engine info >/dev/null 2>&1 || continue; \
+		format=; test $$engine = docker || format="--format docker"; \
+		exec $$engine build $$format --file deploy/Dockerfile --tag "weir:$$version" \
+			--build-arg "VERSION=$$version" --build-arg "REVISION=$$revision" .; \
+	done; \
+	echo "make: neither docker nor podman answers here: start one, or build the image elsewhere" >&2; exit 1
+
+# With the flags of deploy/Dockerfile, in a directory of its own: they would build everything here anew.
+static: tools ## a static binary, tried in an empty root
+	@host=$$(rustc --print host-tuple) && \
+	flags=$$(sed -n 's/^ENV RUSTFLAGS="\(.*\)"$$/\1/p' deploy/Dockerfile | sed 's/\\//g') && set -x && \
+	RUSTFLAGS="$$flags" $(CARGO) build --locked --no-default-features --target $$host --target-dir target/static && \
+	WEIR_STATIC=$(CURDIR)/target/static/$$host/debug/weir $(CARGO) test --locked --test deploy -- --ignored
 
 bench: ## measure Weir against its peers on this machine
 	@test -x benches/peers.sh || { echo "benches/peers.sh is not there yet" >&2; exit 1; }
@@ -44,6 +63,7 @@ tools:
 	command -v curl >/dev/null || missing="$$missing curl ca-certificates"; \
 	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	test -z "$$missing" && exit 0; \
 	command -v apt-get >/dev/null || { echo "make: install these first:$$missing" >&2; exit 1; }; \
 	as_root=; test "$$(id -u)" = 0 || as_root="sudo -n"; \

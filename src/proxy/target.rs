@@ -71,6 +71,9 @@ fn check_size(rules: HeadRules, head: &Parts) -> Result<(), Box<Refusal>> {
 /// Exactly one host, made of the characters of RFC 3986; an absolute target wins (RFC 9112, 3.2.2).
 fn check_host(head: &Parts) -> Result<(), Box<Refusal>> {
     let bad = |why: &'static str| Refusal::new(Code::BadRequest).detail(why);
+    if head.uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(bad("the target holds user information"));
+    }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {

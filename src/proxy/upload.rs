@@ -190,7 +190,8 @@ impl Stream {
         self.left =
             self.left.checked_sub(size).ok_or_else(|| self.progress.fail(UploadError::TooLarge))?;
         self.progress.bytes.fetch_add(size, Relaxed);
-        if self.is_end() {
+        // Nothing follows trailers, and nobody asks for it.
+        if self.is_end() || frame.is_trailers() {
             self.finish();
         }
         Ok(frame)

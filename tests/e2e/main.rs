@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod client;
+mod frames;
 mod harness;
 mod origin;
 mod plan;
@@ -36,5 +37,8 @@ mod sdk;
 mod secrecy;
 mod seeing;
 mod slow;
+mod smuggling;
 mod storm;
 mod streams;
+mod wire_http1;
+mod wire_http2;

@@ -42,3 +42,4 @@ mod storm;
 mod streams;
 mod wire_http1;
 mod wire_http2;
+mod wire_slow;

@@ -1,9 +1,7 @@
 //! HTTP/1 that two readers could read in two ways: refused before anybody else reads it.
 
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     harness::{run, soon},
@@ -321,101 +319,5 @@ fn http2_is_not_spoken_where_http1_was_agreed_on() {
         for seen in origin.seen() {
             assert_eq!((seen.header("upgrade"), seen.header("http2-settings")), (None, None));
         }
-    });
-}
-
-#[test]
-fn a_body_that_drips_loses_our_patience_long_before_the_deadline() {
-    run(async {
-        let origin = Origin::start().await;
-        let sidecar = Sidecar::with("").before(&origin).start().await;
-
-        let began = Instant::now();
-        let drips = [false, true].map(|h2| {
-            let client = sidecar.client.clone();
-            tokio::spawn(async move {
-                let mut connection = if h2 { client.h2().await } else { client.h1().await };
-                let (ask, feed) = client.post("/x", "").fed();
-                let drip = tokio::spawn(async move {
-                    while feed.send(Bytes::from_static(b"x")).await.is_ok() {
-                        tokio::time::sleep(Duration::from_millis(500)).await;
-                    }
-                });
-                let answer = ask.open(&mut connection);
-                let answer = tokio::time::timeout(Duration::from_secs(40), answer).await;
-                drip.abort();
-                answer.expect("an end").whole().await.unwrap().refusal()
-            })
-        });
-        for drip in drips {
-            assert_eq!(drip.await.unwrap(), (408, "request_timeout".to_owned()));
-        }
-        assert!(began.elapsed() > Duration::from_secs(9), "{:?}", began.elapsed());
-    });
-}
-
-#[test]
-fn a_client_that_does_not_take_its_answer_is_given_up() {
-    run(async {
-        let origin = Origin::start().await;
-        let sidecar = Sidecar::with("").before(&origin).start().await;
-        let mut ends = Vec::new();
-        for drips in [false, true] {
-            let path = format!("/large-{drips}");
-            let feed = origin.paces_as(&path, &[("content-type", "application/octet-stream")]);
-            let mut stream = sidecar.client.tls(&["http/1.1"]).await;
-            let ask = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
-            stream.write_all(ask.as_bytes()).await.unwrap();
-            ends.push(tokio::spawn(async move {
-                let piece = Bytes::from(vec![b'x'; 1 << 20]);
-                while feed.send(piece.clone()).await.is_ok() {}
-            }));
-            ends.push(tokio::spawn(async move {
-                let mut octet = [0];
-                // Until the sidecar has closed; one that never reads waits for the drip to fail.
-                while drips && stream.read_exact(&mut octet).await.is_ok() {
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                    if stream.get_ref().0.peek(&mut octet).await.is_err() {
-                        break;
-                    }
-                }
-                tokio::time::sleep(Duration::from_secs(30)).await;
-            }));
-        }
-        // Both are given up, and the upstream's work for them ends.
-        for end in ends.into_iter().step_by(2) {
-            let given_up = tokio::time::timeout(Duration::from_secs(60), end).await;
-            assert!(given_up.is_ok(), "it is still served");
-        }
-        sidecar.metric_is(r#"weir_protocol_violations_total{kind="slow_read"}"#, 2.0).await;
-    });
-}
-
-#[test]
-fn a_client_that_pauses_is_not_given_up() {
-    run(async {
-        let origin = Origin::start().await;
-        let sidecar = Sidecar::with("").before(&origin).start().await;
-        let size = 24 << 20;
-        origin.answers("/large", 200, &[("content-type", "application/x")], vec![b'x'; size]);
-        let mut stream = sidecar.client.tls(&["http/1.1"]).await;
-        let ask = "GET /large HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        stream.write_all(ask.as_bytes()).await.unwrap();
-
-        let (mut got, mut piece) = (0, vec![0; 64 << 10]);
-        for pause in 0..4 {
-            tokio::time::sleep(Duration::from_secs(if pause == 0 { 0 } else { 4 })).await;
-            let until = size / 4 * pause;
-            while got < until {
-                got += stream.read(&mut piece).await.unwrap();
-            }
-        }
-        loop {
-            match stream.read(&mut piece).await {
-                Ok(0) | Err(_) => break,
-                Ok(read) => got += read,
-            }
-        }
-        assert!(got > size, "only {got} of {size}");
     });
 }

@@ -346,3 +346,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Http1<S> {
         self.line.poll_close(cx, lingers)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,8 +184,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http2<S> {
                 0 => late(self.peer.opened()),
                 _ => self.peer.idle_since() + self.limits.idle_timeout <= now,
             };
-            if quiet {
-                self.end(Reason::NoError);
+            match self.frames.owes_since() {
+                _ if !quiet => {}
+                Some(_) => self.violated(Violation::SlowHead),
+                None => self.end(Reason::NoError),
             }
         }
     }
@@ -221,6 +223,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http2<S> {
                 // hyper has read already; it must come back to learn that it is over.
                 cx.waker().wake_by_ref();
             }
+        }
+        // Nobody may ask for bytes again before a window that was just used up is waited for.
+        if let Some(ends) = self.frames.patience_ends()
+            && self.line.poll_until(cx, ends).is_ready()
+        {
+            cx.waker().wake_by_ref();
         }
     }
 }

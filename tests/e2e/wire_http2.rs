@@ -140,7 +140,8 @@ fn streams_that_a_client_makes_us_reset_are_counted_and_cut() {
         let origin = Origin::start().await;
         let sidecar = Sidecar::with("").before(&origin).start().await;
         origin.answers("/made", 200, &[], "");
-        let provoked: [(&str, fn(u32) -> Vec<u8>); 4] = [
+        type Made = fn(u32) -> Vec<u8>;
+        let provoked: [(&str, Made); 4] = [
             ("an update by 0", |id| update(id, 0)),
             ("a window that overflows", |id| update(id, 0x7fff_ffff)),
             ("DATA behind the end", |id| frame(frames::DATA, frames::END_STREAM, id, b"late")),

@@ -213,9 +213,8 @@ impl Connection {
     fn output(&mut self, frame: Frame, step: Step<'_>, now: Instant) -> Result<(), Violation> {
         match (frame.kind, step) {
             (kind::HEADERS, Step::Begin) => {
-                if self.streams.answered(frame.stream, now) {
-                    self.floods.answered();
-                }
+                let begins = self.streams.answered(frame.stream, now);
+                self.floods.answered(begins);
             }
             (kind::DATA, Step::Begin) => {
                 self.floods.sent(now);

@@ -110,9 +110,9 @@ impl Floods {
         if over { Err(Violation::Faults) } else { Ok(()) }
     }
 
-    /// An answer began.
-    pub(super) fn answered(&mut self) {
-        self.answers += 1;
+    /// We sent HEADERS, with which an answer begins or not.
+    pub(super) fn answered(&mut self, begins: bool) {
+        self.answers += u64::from(begins);
     }
 
     /// We sent a DATA frame.

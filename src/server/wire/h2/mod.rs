@@ -7,7 +7,7 @@
 //! for a window that does not open.
 //!
 //! # Failure
-//! A [`Violation`] past a limit of [`Floods`]: the caller says GOAWAY and closes.
+//! A `Violation` past a limit of [`floods`]: the caller says GOAWAY and closes.
 
 mod connection;
 mod floods;

@@ -30,7 +30,7 @@ use crate::{
         handle::PolicyHandle,
         load::{Compiled, Loader},
     },
-    proxy::{self, CODES, Proxy, Shared, Upload},
+    proxy::{CODES, Proxy, Shared, Upload},
     reload::{InForce, Reloader},
     server::{
         self, BindError, Certificates, ConnectionLimits, Drain, Listener, Runtimes, TlsError,
@@ -281,7 +281,6 @@ impl App {
             },
             drain: self.drain.clone(),
             metrics: Arc::clone(&self.telemetry.metrics),
-            too_slow: proxy::too_slow,
         })
     }
 

@@ -15,6 +15,7 @@ mod money;
 mod network;
 mod percent;
 mod quota;
+mod rate;
 mod size;
 mod time;
 
@@ -22,6 +23,7 @@ pub use money::{Dollars, NanoUsd};
 pub use network::Network;
 pub use percent::Percent;
 pub use quota::{Quota, Unit};
+pub use rate::Rate;
 pub use size::Bytes;
 pub use time::{DurationRange, Written, duration, written};
 
@@ -58,6 +60,9 @@ pub enum UnitError {
     /// `big`, `1.5MiB`, `3XB`.
     #[error("this is not a size")]
     NotSize,
+    /// `240` or `240B` where `240B/s` is meant.
+    #[error("this is not a rate")]
+    NotRate,
     /// `25` or `0.25` where `25%` is meant.
     #[error("a share needs a percent sign")]
     NoPercentSign,
@@ -106,6 +111,7 @@ impl UnitError {
             Self::NoSizeUnit | Self::NotSize => {
                 "write a whole number and B, KB, MB, GB, KiB, MiB or GiB, such as \"512B\" or \"2MiB\""
             }
+            Self::NotRate => "write a size a second, such as \"240B/s\" or \"1KiB/s\"",
             Self::NoPercentSign | Self::NotPercent => {
                 "write a share of at most 100%, such as \"25%\" or \"0.5%\""
             }
@@ -134,6 +140,8 @@ impl UnitError {
             }
             Self::NoTimeUnit if numeric => Some(format!("{text}s")),
             Self::NoSizeUnit if numeric => Some(format!("{text}B")),
+            Self::NotRate if numeric => Some(format!("{text}B/s")),
+            Self::NotRate => format!("{text}/s").parse::<Rate>().ok().map(|_| format!("{text}/s")),
             Self::NoPercentSign => {
                 format!("{text}%").parse::<Percent>().ok().map(|_| format!("{text}%"))
             }

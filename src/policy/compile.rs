@@ -81,6 +81,7 @@ pub(super) fn compile(
             max_fields: file.request.max_header_count.value as usize,
         },
         body_timeout: file.listen.body_timeout.value,
+        min_rate: file.listen.min_rate.value.0,
         cors: cors(file),
         identity,
         trusted: trusted(file),

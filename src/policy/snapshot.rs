@@ -56,6 +56,8 @@ pub struct Policy {
     pub head: HeadRules,
     /// Longest time that a request's body may take to arrive.
     pub body_timeout: Duration,
+    /// Bytes a second that a client must take and send, measured while it is waited for; 0 is any.
+    pub min_rate: u64,
     /// Cross-origin rules.
     pub cors: Cors,
     /// Who is calling.

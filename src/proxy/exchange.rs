@@ -27,7 +27,7 @@ use crate::{
         cors::Verdict,
         snapshot::{Dialect, Mode, OperationId, Policy, Terms, TierId},
     },
-    server::Peer,
+    server::{Fault, Peer},
     telemetry::{Cost, Record},
     units::NanoUsd,
 };
@@ -202,7 +202,7 @@ impl Exchange {
             status,
             error_code: facts.refused.map(Code::name),
             shadow_code: facts.shadowed.map(Code::name),
-            detail: facts.detail.as_deref(),
+            detail: facts.detail.as_deref().or_else(|| self.peer.fault().map(Fault::reason)),
             duration,
             upstream: facts.upstream_wait,
             request_bytes: facts.request_bytes,

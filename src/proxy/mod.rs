@@ -28,6 +28,7 @@ mod introduce;
 mod json;
 mod limits;
 mod panic;
+mod patience;
 mod refusal;
 mod respond;
 mod settle;
@@ -36,9 +37,9 @@ mod trace;
 mod upload;
 mod validate;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use http::{HeaderValue, Method, Request, Response, request::Parts};
+use http::{HeaderValue, Method, Request, Response, Uri, header::CONNECTION, request::Parts};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
@@ -46,7 +47,7 @@ pub use download::Download;
 use exchange::Exchange;
 use forward::Reply;
 use panic::CatchPanic;
-pub use refusal::{CODES, Code, Refusal, too_slow};
+pub use refusal::{CODES, Code, Refusal};
 use settle::Permit;
 pub use upload::Upload;
 
@@ -60,11 +61,18 @@ use crate::{
         identity::Caller,
         snapshot::{Mode, Policy},
     },
-    server::{Handler, Peer},
+    server::{Bounds, Fault, Handler, Peer},
     telemetry::Telemetry,
     units::NanoUsd,
     upstream::Pool,
 };
+
+/// A head may be this much larger as it is sent than as it is counted (method, version, line ends).
+const HEAD_SLACK: usize = 1 << 10;
+
+/// How a request that was not fit to be read appears in the record.
+static UNREAD_METHOD: LazyLock<Method> =
+    LazyLock::new(|| Method::from_bytes(b"-").unwrap_or(Method::GET));
 
 /// What all workers share.
 pub struct Shared {
@@ -126,6 +134,9 @@ impl Proxy {
     async fn serve(&self, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Download> {
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::begin(&self.shared, peer, &head, Some(body));
+        if let Err(refusal) = target::check_expectation(&head.headers) {
+            return respond::refuse(exchange, refusal);
+        }
         if Cors::is_preflight(&head.method, &head.headers) {
             return respond::preflight(exchange, &head.headers);
         }
@@ -163,5 +174,28 @@ impl Handler for Proxy {
             let exchange = Exchange::begin(&self.shared, peer, &head, None);
             respond::refuse(exchange, Refusal::new(Code::InternalError))
         })
+    }
+
+    fn refuse(self: Arc<Self>, peer: Arc<Peer>, fault: Fault) -> Response<Download> {
+        let (mut head, ()) = Request::new(()).into_parts();
+        // Nothing that such a head says is taken for granted, not even for the record.
+        head.method = UNREAD_METHOD.clone();
+        head.uri = Uri::from_static("*");
+        let refusal = Refusal::new(match fault {
+            Fault::HeadTooLarge => Code::HeadersTooLarge,
+            Fault::TooSlow => Code::RequestTimeout,
+            _ => Code::BadRequest,
+        });
+        peer.linger();
+        let exchange = Exchange::begin(&self.shared, peer, &head, None);
+        let mut answer = respond::refuse(exchange, refusal.detail(fault.reason()));
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        answer
+    }
+
+    fn bounds(&self) -> Bounds {
+        let policy = self.shared.policy.load();
+        let max_head = policy.head.max_bytes.saturating_add(HEAD_SLACK);
+        Bounds { max_head, min_rate: policy.min_rate }
     }
 }

@@ -43,6 +43,8 @@ pub enum Code {
     QuotaExceeded,
     /// Too many requests at once.
     TooManyConcurrent,
+    /// An expectation other than `100-continue`.
+    ExpectationFailed,
     /// The head is larger than the limit.
     HeadersTooLarge,
     /// The upstream accepts no connection.
@@ -81,6 +83,7 @@ pub const CODES: &[&str] = &[
     "unsupported_media_type",
     "quota_exceeded",
     "too_many_concurrent",
+    "expectation_failed",
     "headers_too_large",
     "upstream_unreachable",
     "upstream_invalid",
@@ -142,6 +145,11 @@ impl Code {
                 S::TOO_MANY_REQUESTS,
                 "QuotaExceeded",
                 "Too many of your requests are in progress. Wait for one to finish.",
+            ),
+            Self::ExpectationFailed => (
+                S::EXPECTATION_FAILED,
+                "ExpectationFailed",
+                "Only the expectation 100-continue is met here.",
             ),
             Self::HeadersTooLarge => (
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -271,23 +279,6 @@ impl Refusal {
         // Strings and numbers always serialise.
         written.unwrap_or_default()
     }
-}
-
-/// The whole answer, head and all, to an HTTP/1 head that comes too slowly: nothing is known of
-/// such a request yet, so there is no exchange to answer it.
-pub fn too_slow() -> Vec<u8> {
-    let id = crate::id::RequestId::mint().0.to_string();
-    let refusal = Refusal::new(Code::RequestTimeout);
-    let body = refusal.body(Dialect::Weir, &id);
-    let mut answer = format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n\
-         cache-control: no-store\r\nx-request-id: {id}\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    answer.extend_from_slice(&body);
-    answer
 }
 
 #[derive(Serialize)]

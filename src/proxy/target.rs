@@ -47,6 +47,16 @@ pub fn resolve(exchange: &mut Exchange, head: &Parts) -> Result<(), Box<Refusal>
     }
 }
 
+/// The only expectation there is (RFC 9110, 10.1.1): a server that passes over others leaves the
+/// client waiting, or the next request behind a body that nobody asked for.
+pub fn check_expectation(fields: &HeaderMap) -> Result<(), Box<Refusal>> {
+    let mut expectations = fields.get_all(header::EXPECT).iter();
+    let sound = expectations.next().is_none_or(|value| {
+        value.as_bytes().eq_ignore_ascii_case(b"100-continue") && expectations.next().is_none()
+    });
+    if sound { Ok(()) } else { Err(Refusal::new(Code::ExpectationFailed)) }
+}
+
 fn check_size(rules: HeadRules, head: &Parts) -> Result<(), Box<Refusal>> {
     let fields = &head.headers;
     let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
@@ -63,6 +73,9 @@ fn check_size(rules: HeadRules, head: &Parts) -> Result<(), Box<Refusal>> {
 /// Exactly one host, made of the characters of RFC 3986; an absolute target wins (RFC 9112, 3.2.2).
 fn check_host(head: &Parts) -> Result<(), Box<Refusal>> {
     let bad = |why: &'static str| Refusal::new(Code::BadRequest).detail(why);
+    if head.uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(bad("the target holds user information"));
+    }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {

@@ -18,8 +18,9 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Sleep, sleep_until};
 use tokio_util::task::TaskTracker;
+
+use super::patience::Patience;
 
 /// Why a body could not be sent whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +96,7 @@ struct Stream {
     size: SizeHint,
     left: u64,
     started: Instant,
-    deadline: Pin<Box<Sleep>>,
+    patience: Patience,
     progress: Arc<Progress>,
     /// Owns what is left of the body when nobody wants it any more.
     leftovers: Option<TaskTracker>,
@@ -109,6 +110,8 @@ pub struct Bounds {
     pub started: Instant,
     /// When the last byte must be there.
     pub deadline: Instant,
+    /// Bytes a second that must come while they are waited for; 0 is any.
+    pub min_rate: u64,
 }
 
 impl Upload {
@@ -147,7 +150,7 @@ impl Upload {
             size,
             left: bounds.max,
             started: bounds.started,
-            deadline: Box::pin(sleep_until(bounds.deadline.into())),
+            patience: Patience::new(bounds.deadline, bounds.min_rate),
             progress,
             leftovers,
         })))
@@ -167,7 +170,7 @@ impl Stream {
         let frame = match Pin::new(body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                ready!(self.deadline.as_mut().poll(cx));
+                ready!(self.patience.poll(cx));
                 return Poll::Ready(Some(Err(self.progress.fail(UploadError::TooSlow))));
             }
         };
@@ -183,10 +186,12 @@ impl Stream {
 
     fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
         let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.patience.went_on(size);
         self.left =
             self.left.checked_sub(size).ok_or_else(|| self.progress.fail(UploadError::TooLarge))?;
         self.progress.bytes.fetch_add(size, Relaxed);
-        if self.is_end() {
+        // Nothing follows trailers, and nobody asks for it.
+        if self.is_end() || frame.is_trailers() {
             self.finish();
         }
         Ok(frame)

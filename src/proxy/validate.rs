@@ -3,7 +3,13 @@
 //! Bodies are passed on as they come; only when a rule needs the whole is one
 //! read first, and then it is bounded by the operation's own limit.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    future::{Future as _, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Instant,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header, request::Parts};
@@ -14,6 +20,7 @@ use hyper::body::Incoming;
 use super::{
     exchange::Exchange,
     json::{self, JsonError},
+    patience::Patience,
     refusal::{Code, Refusal},
     upload::{Bounds, Progress, Upload, UploadError},
 };
@@ -62,7 +69,8 @@ pub async fn request(exchange: &mut Exchange, head: Parts) -> Result<Checked, Bo
     let shared = Arc::clone(&progress);
     exchange.facts.upload = Some(Arc::clone(&progress));
     let max = if enforced { rules.max_body } else { u64::MAX };
-    let bounds = Bounds { max, started: exchange.started, deadline };
+    let min_rate = policy.min_rate;
+    let bounds = Bounds { max, started: exchange.started, deadline, min_rate };
     let http2 = exchange.peer.protocol == Protocol::Http2;
     let leftovers = http2.then(|| exchange.shared.tasks.clone());
     let body = Upload::stream(body, &bounds, shared, leftovers);
@@ -94,11 +102,10 @@ async fn read_whole(
 ) -> Result<Bytes, Box<Refusal>> {
     let began = Instant::now();
     let mut whole = BytesMut::new();
+    let mut patience = Patience::new(deadline, exchange.policy.min_rate);
     let Some(body) = &mut exchange.body else { return Ok(Bytes::new()) };
     let read = async {
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| UploadError::Broken)?;
-            let Ok(data) = frame.into_data() else { continue };
+        while let Some(data) = next(body, &mut patience).await? {
             if (whole.len() + data.len()) as u64 > rules.max_body {
                 return Err(UploadError::TooLarge);
             }
@@ -106,12 +113,25 @@ async fn read_whole(
         }
         Ok(())
     };
-    let read = tokio::time::timeout_at(deadline.into(), read).await;
+    let read = read.await;
     exchange.facts.body_wait = began.elapsed();
     exchange.facts.request_bytes = whole.len() as u64;
-    read.unwrap_or(Err(UploadError::TooSlow)).map_err(refusal)?;
+    read.map_err(refusal)?;
     exchange.body = None;
     Ok(whole.freeze())
+}
+
+/// The next piece of a body, as long as there is patience; trailers are passed over.
+async fn next(body: &mut Incoming, patience: &mut Patience) -> Result<Option<Bytes>, UploadError> {
+    let mut frame = body.frame();
+    let frame = poll_fn(|cx| match Pin::new(&mut frame).poll(cx) {
+        Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+        Poll::Pending => patience.poll(cx).map(|()| Err(UploadError::TooSlow)),
+    });
+    let Some(frame) = frame.await? else { return Ok(None) };
+    let data = frame.map_err(|_| UploadError::Broken)?.into_data().unwrap_or_default();
+    patience.went_on(data.len() as u64);
+    Ok(Some(data))
 }
 
 /// What a body that could not be read whole means for the caller.

@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::{ConnectionLimits, Drain, Handler, Workers, http, workers::Place};
+use super::{ConnectionLimits, Drain, Handler, Workers, http, io::Paced, workers::Place};
 use crate::telemetry::{Handshake, Metrics, Protocol};
 
 /// The longest queue of connections that the kernel keeps for us.
@@ -62,8 +62,6 @@ pub struct Listener<H> {
     pub drain: Drain,
     /// Where connections are counted.
     pub metrics: Arc<Metrics>,
-    /// What an HTTP/1 head that comes too slowly is answered with.
-    pub too_slow: fn() -> Vec<u8>,
 }
 
 impl<H: Handler> Listener<H> {
@@ -118,6 +116,9 @@ impl<H: Handler> Listener<H> {
         if tcp.set_nodelay(true).is_err() {
             return;
         }
+        let Some(handler) = self.handlers.get(index) else { return };
+        let rate = handler.bounds().min_rate;
+        let tcp = Paced::new(tcp, rate, address, Arc::clone(&self.metrics));
         let handshake = TlsAcceptor::from(Arc::clone(&self.tls)).accept(tcp);
         let stream = match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => stream,
@@ -133,9 +134,7 @@ impl<H: Handler> Listener<H> {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        if let Some(handler) = self.handlers.get(index) {
-            http::serve(self, Arc::clone(handler), stream, address, protocol).await;
-        }
+        http::serve(self, Arc::clone(handler), stream, address, protocol).await;
     }
 }
 

@@ -8,15 +8,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use hyper::{Request, body::Incoming, service::service_fn};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{ConnectionLimits, Handler, Listener, Peer, io::Guarded};
+use super::{
+    Bounds, ConnectionLimits, Handler, Listener, Peer,
+    io::{Http1, Http2},
+    wire::h1::{MADE_UP_METHOD, MAX_FIELDS},
+};
 use crate::telemetry::{Metrics, Protocol};
-
-/// Header fields that hyper parses at all; the policy's own, lower bound answers in our shape.
-const MAX_PARSED_HEADERS: usize = 256;
 
 /// Serves `stream` until it ends or the listener drains.
 pub(super) async fn serve<H, S>(
@@ -31,17 +32,19 @@ pub(super) async fn serve<H, S>(
 {
     let peer = Arc::new(Peer::new(address, protocol));
     let _open = Open::count(&listener.metrics, protocol);
-    let guarded = Guarded::new(stream, Arc::clone(&peer), listener.limits, listener.too_slow);
-    let io = TokioIo::new(guarded);
+    let (limits, bounds) = (listener.limits, handler.bounds());
+    let metrics = Arc::clone(&listener.metrics);
+    let guarded = Arc::clone(&peer);
     let service = service_fn(move |request: Request<Incoming>| {
         let turn = Turn::begin(Arc::clone(&peer));
-        let answer = Arc::clone(&handler).handle(Arc::clone(&peer), request);
+        let answer = answer(Arc::clone(&handler), Arc::clone(&peer), request);
         async move { Ok::<_, Infallible>(answer.await.map(|body| Turned { body, _turn: turn })) }
     });
     // How a connection ends is the peer's business; what matters was recorded per exchange.
     match protocol {
         Protocol::Http1 => {
-            let connection = http1(&listener.limits).serve_connection(io, service);
+            let io = TokioIo::new(Http1::new(stream, guarded, limits, bounds, metrics));
+            let connection = http1(&limits).serve_connection(io, service);
             let mut connection = pin!(connection);
             tokio::select! {
                 biased;
@@ -51,7 +54,8 @@ pub(super) async fn serve<H, S>(
             drop(connection.await);
         }
         Protocol::Http2 => {
-            let connection = http2(&listener.limits).serve_connection(io, service);
+            let io = TokioIo::new(Http2::new(stream, guarded, limits, bounds, metrics));
+            let connection = http2(&limits, bounds).serve_connection(io, service);
             let mut connection = pin!(connection);
             tokio::select! {
                 biased;
@@ -63,22 +67,50 @@ pub(super) async fn serve<H, S>(
     }
 }
 
+/// Serves one request, or refuses what stands in for one that was not fit to be read.
+async fn answer<H: Handler>(
+    handler: Arc<H>,
+    peer: Arc<Peer>,
+    request: Request<Incoming>,
+) -> Response<H::Body> {
+    // Both are needed: the fault may be in a body, and a method of HTTP/2 may be anything.
+    if let Some(fault) = peer.fault().filter(|_| request.method() == MADE_UP_METHOD) {
+        return handler.refuse(peer, fault);
+    }
+    let connects = request.method() == Method::CONNECT;
+    let answer = handler.handle(Arc::clone(&peer), request).await;
+    let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if peer.protocol == Protocol::Http1 && (switches || connects && answer.status().is_success()) {
+        peer.handover.become_tunnel();
+    }
+    answer
+}
+
 fn http1(limits: &ConnectionLimits) -> hyper::server::conn::http1::Builder {
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .max_headers(MAX_PARSED_HEADERS)
+        .max_headers(MAX_FIELDS)
         .max_buf_size(limits.max_head_bytes);
     builder
 }
 
-fn http2(limits: &ConnectionLimits) -> hyper::server::conn::http2::Builder<TokioExecutor> {
+fn http2(
+    limits: &ConnectionLimits,
+    bounds: Bounds,
+) -> hyper::server::conn::http2::Builder<TokioExecutor> {
+    // What is a little larger than allowed gets an answer in our shape; what is much larger, a
+    // bare one.
+    let max_list = limits.max_head_bytes.min(bounds.max_head.saturating_mul(2));
+    let max_list = u32::try_from(max_list).unwrap_or(u32::MAX);
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_streams)
-        .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(max_list)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(STREAM_WINDOW as usize);
@@ -88,6 +120,10 @@ fn http2(limits: &ConnectionLimits) -> hyper::server::conn::http2::Builder<Tokio
 /// Envoy's figures for an edge: what one stream, and all of them, may send unread.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Streams that a client reset before they were looked at (RUSTSEC-2023-0034).
+const MAX_PENDING_RESETS: usize = 20;
+/// Streams that had to be reset for what a client did; `server::wire` counts more finely.
+const MAX_LOCAL_RESETS: usize = 1_024;
 
 /// Counts an open connection.
 struct Open<'a>(&'a Metrics, Protocol);

@@ -1,18 +1,22 @@
-//! What hyper does not do on a connection: deadlines while nothing is served,
-//! an answer to a head that comes too slowly, and a lingering close.
+//! A downstream connection between TLS and HTTP: what hyper does not do.
 //!
-//! [`Guarded`] lies between TLS and HTTP. It looks at no byte; it knows from the
-//! [`Peer`] whether a request is being served. A timer is only touched when
-//! there is nothing to read, so a busy connection pays nothing for it.
+//! [`Http1`] and [`Http2`] show the bytes to the state machines of `server::wire`
+//! before hyper sees them, and carry out what those say: refuse a head, reset a
+//! stream, say GOAWAY. They also hold the deadlines of heads and idle
+//! connections, and close in a way that the last answer survives. [`Paced`] lies
+//! under TLS and ends connections that do not take what is sent.
 //!
 //! # Failure
-//! A head that takes longer than the header timeout is answered with 408 on
-//! HTTP/1 and the connection ends; an idle connection ends without a word.
+//! An error that hyper gets from here ends the connection; why, was counted and,
+//! where no exchange does it, logged before.
+
+mod http1;
+mod http2;
+mod paced;
 
 use std::{
-    io::{self, BufRead},
+    io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -22,26 +26,22 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-use super::{ConnectionLimits, Peer};
-use crate::telemetry::Protocol;
+pub(super) use http1::Http1;
+pub(super) use http2::Http2;
+pub(super) use paced::Paced;
 
 /// The most that is read and thrown away before a close.
 const LINGER_BYTES: usize = 4 << 20;
 /// The longest that we go on reading before a close.
 const LINGER_TIME: Duration = Duration::from_secs(2);
+/// What is read at once where hyper brings no space.
+const PIECE: usize = 4 << 10;
 
-/// A downstream connection with its deadlines.
-pub(super) struct Guarded<S> {
+/// A stream with its timer, which is only touched when there is nothing to read.
+struct Line<S> {
     stream: S,
-    peer: Arc<Peer>,
-    limits: ConnectionLimits,
     timer: Pin<Box<Sleep>>,
-    /// When the head that is being read began, and how many requests had begun by then.
-    head: Option<(Instant, u32)>,
     closing: Closing,
-    /// The answer to a head that is too slow, once it is needed.
-    too_slow: fn() -> Vec<u8>,
-    answer: Option<io::Cursor<Vec<u8>>>,
 }
 
 enum Closing {
@@ -50,108 +50,65 @@ enum Closing {
     Closed,
 }
 
-impl<S> Guarded<S> {
-    /// Guards `stream`; `too_slow` is what a slow HTTP/1 head is answered with.
-    pub(super) fn new(
-        stream: S,
-        peer: Arc<Peer>,
-        limits: ConnectionLimits,
-        too_slow: fn() -> Vec<u8>,
-    ) -> Self {
-        let first = Instant::now() + limits.header_timeout;
-        Self {
-            stream,
-            peer,
-            limits,
-            timer: Box::pin(sleep_until(first.into())),
-            head: None,
-            closing: Closing::Open,
-            too_slow,
-            answer: None,
-        }
+impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
+    fn new(stream: S, first: Instant) -> Self {
+        Self { stream, timer: Box::pin(sleep_until(first.into())), closing: Closing::Open }
     }
 
-    fn note_bytes(&mut self) {
-        let requests = self.peer.requests();
-        let is_new = self.head.is_none_or(|(_, seen)| seen != requests);
-        if is_new && !self.peer.is_busy() {
-            self.head = Some((Instant::now(), requests));
-        }
+    fn read(&mut self) -> Pin<&mut S> {
+        Pin::new(&mut self.stream)
     }
 
-    /// When the connection must end if nothing more arrives, and whether a head is owed.
-    fn deadline(&self) -> (Instant, bool) {
-        let requests = self.peer.requests();
-        if requests == 0 {
-            return (self.peer.opened() + self.limits.header_timeout, true);
-        }
-        match self.head {
-            // HTTP/2 reads frames of its own between requests: those begin no head.
-            Some((began, seen)) if seen == requests && self.peer.protocol == Protocol::Http1 => {
-                (began + self.limits.header_timeout, true)
-            }
-            _ => (self.peer.idle_since() + self.limits.idle_timeout, false),
-        }
+    fn write(&mut self) -> Pin<&mut S> {
+        Pin::new(&mut self.stream)
     }
-}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    /// Ready once `deadline` has passed. Keeps a timer going that may fire earlier.
+    fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         loop {
-            let (deadline, owed) = self.deadline();
             if self.timer.deadline().into_std() > deadline {
                 self.timer.as_mut().reset(deadline.into());
             }
             ready!(self.timer.as_mut().poll(cx));
-            if Instant::now() < deadline {
-                self.timer.as_mut().reset(deadline.into());
-                continue;
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
             }
-            if owed && self.peer.protocol == Protocol::Http1 && self.head.is_some() {
-                ready!(self.poll_answer_slow(cx));
-            }
-            return Poll::Ready(io::ErrorKind::TimedOut.into());
+            self.timer.as_mut().reset(deadline.into());
         }
     }
 
-    /// Keeps the timer going while a request is served. Nobody may ask for bytes again once it is
-    /// over: then the timer is what finds the connection idle.
-    fn keep_timer(&mut self, cx: &mut Context<'_>) {
+    /// Keeps the timer going while nothing has a deadline: nobody may ask for bytes again once a
+    /// request is over, and then the timer is what finds the connection idle.
+    fn keep_timer(&mut self, cx: &mut Context<'_>, later: Duration) {
         while self.timer.as_mut().poll(cx).is_ready() {
-            let later = Instant::now() + self.limits.idle_timeout;
-            self.timer.as_mut().reset(later.into());
+            self.timer.as_mut().reset((Instant::now() + later).into());
         }
     }
 
-    /// Writes the answer to a slow head; an error while doing so ends the connection as well.
-    fn poll_answer_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let answer = self.answer.get_or_insert_with(|| io::Cursor::new((self.too_slow)()));
-        loop {
-            let rest = answer.fill_buf().unwrap_or_default();
-            if rest.is_empty() {
-                break;
-            }
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest)) {
-                Ok(written) if written > 0 => answer.consume(written),
-                _ => return Poll::Ready(()),
+    /// Closes our direction; with `lingers`, reads on for a while, so that what was said last is
+    /// not lost in a reset.
+    fn poll_close(&mut self, cx: &mut Context<'_>, lingers: bool) -> Poll<io::Result<()>> {
+        if matches!(self.closing, Closing::Open) {
+            ready!(self.write().poll_shutdown(cx))?;
+            self.closing = Closing::Closed;
+            if lingers {
+                self.closing = Closing::Lingering { left: LINGER_BYTES };
+                self.timer.as_mut().reset((Instant::now() + LINGER_TIME).into());
             }
         }
-        // Flushing and closing may fail when the peer has left; then nobody is there to tell.
-        drop(ready!(Pin::new(&mut self.stream).poll_flush(cx)));
-        drop(ready!(Pin::new(&mut self.stream).poll_shutdown(cx)));
-        Poll::Ready(())
+        ready!(self.poll_linger(cx));
+        self.closing = Closing::Closed;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Closing::Lingering { left } = &mut self.closing else { return Poll::Ready(()) };
-        let mut space = [0_u8; 16 << 10];
+        let Closing::Lingering { mut left } = self.closing else { return Poll::Ready(()) };
         loop {
-            let mut buffer = ReadBuf::new(&mut space);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) => {
-                    let read = buffer.filled().len();
-                    *left = left.saturating_sub(read);
-                    if read == 0 || *left == 0 {
+            match self.poll_piece(cx, &mut |_| ()) {
+                Poll::Ready(Ok(read)) => {
+                    left = left.saturating_sub(read);
+                    self.closing = Closing::Lingering { left };
+                    if read == 0 || left == 0 {
                         return Poll::Ready(());
                     }
                 }
@@ -160,69 +117,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             }
         }
     }
-}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+    /// Reads a piece and shows it; returns its size, 0 at the end.
+    fn poll_piece(
+        &mut self,
         cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) => {
-                if buffer.filled().len() > before {
-                    self.note_bytes();
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending if self.peer.is_busy() => {
-                self.keep_timer(cx);
-                Poll::Pending
-            }
-            Poll::Pending => self.poll_deadline(cx).map(Err),
-            failed => failed,
-        }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
+        show: &mut dyn FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.closing, Closing::Open) {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.closing = Closing::Closed;
-            if self.peer.lingers() {
-                self.closing = Closing::Lingering { left: LINGER_BYTES };
-                let until = Instant::now() + LINGER_TIME;
-                self.timer.as_mut().reset(until.into());
-            }
-        }
-        ready!(self.poll_linger(cx));
-        self.closing = Closing::Closed;
-        Poll::Ready(Ok(()))
+        let mut space = [0_u8; PIECE];
+        let mut buffer = ReadBuf::new(&mut space);
+        ready!(self.read().poll_read(cx, &mut buffer))?;
+        show(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 }

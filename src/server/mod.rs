@@ -16,6 +16,7 @@ mod http;
 mod io;
 mod peer;
 mod tls;
+mod wire;
 mod workers;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ pub use accept::{BindError, Listener, bind};
 pub use drain::Drain;
 pub use peer::Peer;
 pub use tls::{Certificates, TlsError, server_config};
+pub use wire::{Fault, Pace};
 pub use workers::{Runtimes, Workers};
 
 /// What serves requests.
@@ -45,6 +47,22 @@ pub trait Handler: Send + Sync + 'static {
         peer: Arc<Peer>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Answers a request whose head was not fit to be read; the connection ends behind it.
+    fn refuse(self: Arc<Self>, peer: Arc<Peer>, fault: Fault) -> Response<Self::Body>;
+
+    /// What a connection that opens now is held to.
+    fn bounds(&self) -> Bounds;
+}
+
+/// Bounds that a reload may change for the connections that come after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Largest head of an HTTP/1 request, in bytes as it is sent. One that is
+    /// smaller but still too large is the handler's to refuse.
+    pub max_head: usize,
+    /// Bytes a second that a client must take of what waits for it; 0 is any.
+    pub min_rate: u64,
 }
 
 /// Bounds of one downstream connection.
@@ -56,8 +74,7 @@ pub struct ConnectionLimits {
     pub header_timeout: Duration,
     /// Longest silence of a connection without a request.
     pub idle_timeout: Duration,
-    /// Largest request head that is read at all, in bytes. What parses but is
-    /// larger than the policy allows gets a proper answer from the handler.
+    /// Largest request head that hyper reads at all, in bytes; [`Bounds::max_head`] is below.
     pub max_head_bytes: usize,
     /// Open connections over all workers.
     pub max_connections: usize,

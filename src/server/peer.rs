@@ -8,6 +8,7 @@ use std::{
 
 use ::http::HeaderValue;
 
+use super::wire::{Fault, Handover};
 use crate::telemetry::Protocol;
 
 /// Who is connected, as the socket and the handshake say.
@@ -24,6 +25,7 @@ pub struct Peer {
     in_flight: AtomicU32,
     idle_since_ms: AtomicU64,
     linger: AtomicBool,
+    pub(super) handover: Handover,
 }
 
 impl Peer {
@@ -40,6 +42,7 @@ impl Peer {
             in_flight: AtomicU32::new(0),
             idle_since_ms: AtomicU64::new(0),
             linger: AtomicBool::new(false),
+            handover: Handover::default(),
         }
     }
 
@@ -65,6 +68,11 @@ impl Peer {
         self.linger.store(true, Relaxed);
     }
 
+    /// Why the last message of this connection was not read, or not read on.
+    pub fn fault(&self) -> Option<Fault> {
+        self.handover.fault()
+    }
+
     pub(super) fn lingers(&self) -> bool {
         self.linger.load(Relaxed)
     }
@@ -78,6 +86,7 @@ impl Peer {
         let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.idle_since_ms.store(elapsed, Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
+        self.handover.wake();
     }
 
     /// Requests that began on this connection.

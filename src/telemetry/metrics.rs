@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use super::{
     Cell, Counter, Gauge, Histogram,
     histogram::{OVERHEAD_BOUNDS, REQUEST_BOUNDS},
+    violation::{Violation, Violations},
 };
 
 /// The version of HTTP that a downstream connection speaks.
@@ -78,6 +79,7 @@ pub struct Metrics {
     /// Downstream connections that speak HTTP/2.
     pub http2_connections: Gauge,
     pub(super) handshakes: [Counter; 4],
+    pub(super) violations: Violations,
     /// Requests whose handling panicked.
     pub panics: Counter,
     /// Connections closed on arrival because there were too many.
@@ -161,6 +163,7 @@ impl Metrics {
             http1_connections: Gauge::default(),
             http2_connections: Gauge::default(),
             handshakes: Default::default(),
+            violations: Violations::default(),
             panics: Counter::default(),
             connections_shed: Counter::default(),
         }
@@ -197,6 +200,11 @@ impl Metrics {
             Protocol::Http1 => &self.http1_connections,
             Protocol::Http2 => &self.http2_connections,
         }
+    }
+
+    /// Counts what a client must not do.
+    pub fn violation(&self, violation: Violation) {
+        self.violations.count(violation);
     }
 
     /// Counts one finished handshake.

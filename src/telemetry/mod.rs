@@ -16,6 +16,7 @@ mod output;
 mod process;
 mod record;
 mod render;
+mod violation;
 
 pub use cells::{Cell, Counter, Gauge};
 pub use histogram::Histogram;
@@ -24,6 +25,7 @@ pub use metrics::{BudgetUse, Handshake, Metrics, Protocol};
 pub use output::Output;
 pub use record::{Cost, Record};
 pub use render::{OPENMETRICS, PROMETHEUS, render};
+pub use violation::Violation;
 
 use std::sync::Arc;
 

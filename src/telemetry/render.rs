@@ -196,6 +196,11 @@ impl Scrape {
         for ((_, version, result), count) in Handshake::ALL.iter().zip(&metrics.handshakes) {
             count_of(&mut family, &[("version", *version), ("result", *result)], &count.value())?;
         }
+        let help = "What clients did on the wire that they must not do";
+        let mut family = page.counter("weir_protocol_violations", help)?;
+        for (kind, count) in metrics.violations.iter() {
+            count_of(&mut family, &[("kind", kind)], &count)?;
+        }
         let plain: [(&str, &str, u64); 3] = [
             ("weir_panics", "Requests whose handling panicked", metrics.panics.value()),
             (

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod client;
+mod frames;
 mod harness;
 mod issuer;
 mod origin;
@@ -38,7 +39,11 @@ mod sdk;
 mod secrecy;
 mod seeing;
 mod slow;
+mod smuggling;
 mod spoofing;
 mod storm;
 mod streams;
 mod tokens;
+mod wire_http1;
+mod wire_http2;
+mod wire_slow;

@@ -65,3 +65,17 @@ pub async fn read_until(stream: &mut TlsStream<TcpStream>, end: &str) -> String 
     .await;
     String::from_utf8_lossy(&got).into_owned()
 }
+
+/// Sends these bytes and returns everything that comes until the other side closes.
+pub async fn to_end(client: &Client, what: &str, bytes: &[u8]) -> String {
+    let mut stream = client.tls(&["http/1.1"]).await;
+    // It may be refused before all of it is sent.
+    drop(stream.write_all(bytes).await);
+    String::from_utf8_lossy(&read_to_end(what, &mut stream).await).into_owned()
+}
+
+/// The statuses of the answers in these bytes, in order.
+pub fn statuses(answers: &str) -> Vec<u16> {
+    let heads = answers.split("HTTP/1.").skip(1);
+    heads.filter_map(|head| head.get(2..5)?.parse().ok()).collect()
+}

@@ -8,7 +8,7 @@ use weir::{
         diagnostic::Color,
         file::{self, *},
     },
-    units::{Bytes, Percent},
+    units::{Bytes, Percent, Rate},
 };
 
 const SMALL: &str = r#"
@@ -56,6 +56,7 @@ fn listeners_have_their_documented_defaults() {
     assert_eq!(listen.handshake_timeout.value, seconds(5));
     assert_eq!(listen.header_timeout.value, seconds(5));
     assert_eq!(listen.body_timeout.value, seconds(60));
+    assert_eq!(listen.min_rate.value, Rate(240));
     assert_eq!(listen.idle_timeout.value, seconds(300));
     assert_eq!(listen.max_connections.value, 10_000);
     assert_eq!(listen.drain_timeout.value, seconds(30));

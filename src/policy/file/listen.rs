@@ -6,7 +6,7 @@ use super::super::{
     diagnostic::Diagnostic,
     read::{At, Parsed, Table, Wrong},
 };
-use crate::units::Network;
+use crate::units::{Network, Rate};
 
 /// The public listener. What is here needs a restart, except the content of the two files.
 #[derive(Debug, Clone)]
@@ -21,6 +21,9 @@ pub struct ListenFile {
     pub header_timeout: At<Duration>,
     /// How long a request's body may take in all, 1 s to 1 h. Default 60 s: judged in total, so that drips end too.
     pub body_timeout: At<Duration>,
+    /// How many bytes a second a client must take and send while it is waited for, 0 B/s to 1 MB/s. Default 240 B/s,
+    /// against drips; 0 B/s is for ever. A client that stands still is given up after 10 s.
+    pub min_rate: At<Rate>,
     /// How long a connection may wait for its next request, 1 s to 1 h. Default 5 min.
     pub idle_timeout: At<Duration>,
     /// How many connections are open at once, 1 to 1 000 000. Default 10 000; past it new ones wait or are closed.
@@ -72,6 +75,7 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<ListenFile> {
     let handshake_timeout = table.within("handshake_timeout", seconds(5), TENTH..=seconds(60));
     let header_timeout = table.within("header_timeout", seconds(5), TENTH..=seconds(60));
     let body_timeout = table.within("body_timeout", seconds(60), seconds(1)..=seconds(3_600));
+    let min_rate = table.within("min_rate", Rate(240), Rate(0)..=Rate(1_000_000));
     let idle_timeout = table.within("idle_timeout", seconds(300), seconds(1)..=seconds(3_600));
     let max_connections = table.within("max_connections", 10_000, 1..=1_000_000);
     let drain_timeout = table.within("drain_timeout", seconds(30), seconds(0)..=seconds(3_600));
@@ -82,6 +86,7 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<ListenFile> {
         handshake_timeout,
         header_timeout,
         body_timeout,
+        min_rate,
         idle_timeout,
         max_connections,
         drain_timeout,

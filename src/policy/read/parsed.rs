@@ -5,7 +5,9 @@ use std::{net::SocketAddr, str::FromStr, time::Duration};
 use http::{HeaderName, Method};
 
 use super::suggest;
-use crate::units::{Bytes, DurationRange, NanoUsd, Network, Percent, Quota, UnitError, duration};
+use crate::units::{
+    Bytes, DurationRange, NanoUsd, Network, Percent, Quota, Rate, UnitError, duration,
+};
 
 /// Why a string is not what it should be. Neither text contains the string.
 #[derive(Debug)]
@@ -88,6 +90,7 @@ macro_rules! unit {
 }
 
 unit!(Bytes, "a size such as \"2MiB\"");
+unit!(Rate, "a rate such as \"240B/s\"");
 unit!(NanoUsd, "an amount of money such as \"$0.03\"");
 unit!(Percent, "a share such as \"25%\"");
 unit!(Quota, "a quota such as \"3/hour\"");

@@ -9,7 +9,7 @@ use toml::{
 
 use super::super::diagnostic::{Diagnostic, Span};
 use super::{At, Read, Reader, Value, Wrong, suggest};
-use crate::units::{Bytes, written};
+use crate::units::{Bytes, Rate, written};
 
 /// A table, where it is, and the path of keys that leads to it.
 pub(in crate::policy) struct Table<'r, 't> {
@@ -288,6 +288,16 @@ impl Bounded for u32 {
 }
 
 impl Bounded for Bytes {
+    fn read_any(value: &Value<'_, '_>) -> Option<Option<Self>> {
+        Self::read(value).map(Some)
+    }
+
+    fn shown(&self) -> String {
+        format!("\"{self}\"")
+    }
+}
+
+impl Bounded for Rate {
     fn read_any(value: &Value<'_, '_>) -> Option<Option<Self>> {
         Self::read(value).map(Some)
     }

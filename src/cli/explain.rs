@@ -14,7 +14,7 @@ use crate::{
         limit::Unit,
         load::Loader,
         path,
-        snapshot::{Mode, OperationId, Policy, RequestRules, TierId},
+        snapshot::{Mode, Operation, OperationId, Policy, RequestRules, TierId},
     },
     proxy::{
         Code,
@@ -132,7 +132,31 @@ fn explain(
         }
     }
     writeln!(page, "cost       {} (when the answer reports none)", operation.cost)?;
-    rules(&operation.rules, page)
+    rules(&operation.rules, page)?;
+    beyond(operation, policy.cors.judge(headers), page)
+}
+
+/// What applies beside the one request and its answer.
+fn beyond(operation: &Operation, origin: Verdict, page: &mut String) -> Result<(), Failure> {
+    if operation.refuses_foreign && origin == Verdict::Foreign {
+        writeln!(page, "refused    403 origin_not_allowed: the policy does not name it")?;
+    }
+    if let Some(lifetime) = operation.max_lifetime {
+        writeln!(page, "rule       lasts at most {}", crate::units::written(lifetime))?;
+    }
+    let Some(messages) = &operation.websocket else { return Ok(()) };
+    let size = crate::units::Bytes(messages.max_size as u64);
+    writeln!(page, "websocket  allowed, messages of at most {size}")?;
+    if let Some(most) = messages.per_minute {
+        writeln!(page, "websocket  {most} messages a minute")?;
+    }
+    if let Some(most) = messages.max_count {
+        writeln!(page, "websocket  {most} messages in all")?;
+    }
+    if messages.charged {
+        writeln!(page, "websocket  each message is charged like a request")?;
+    }
+    Ok(())
 }
 
 fn mode(policy: &Policy, page: &mut String) -> Result<(), Failure> {

@@ -7,7 +7,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// Headers that scripts of another origin may read.
-pub const EXPOSED: [&str; 11] = [
+pub const EXPOSED: [&str; 14] = [
     "x-request-id",
     "ratelimit",
     "ratelimit-policy",
@@ -19,6 +19,9 @@ pub const EXPOSED: [&str; 11] = [
     "x-cost-used-today",
     "x-cost-limit-daily",
     "x-cost-remaining-today",
+    "mcp-session-id",
+    "grpc-status",
+    "grpc-message",
 ];
 
 /// Who may read our answers from another origin.

@@ -19,6 +19,7 @@ mod header;
 mod health;
 mod identity;
 mod listen;
+mod messages;
 mod name;
 mod operations;
 mod prices;
@@ -40,6 +41,7 @@ pub use identity::{
     ApiKeyFile, IdentityFile, Jwks, JwtFile, PathIdentityFile, SourceKind, TrustedProxyFile,
 };
 pub use listen::{ListenFile, TlsFile, TrustedFile};
+pub use messages::{ForeignOrigins, MessagesFile, Upgrade};
 pub use name::Name;
 pub use operations::{Meter, OperationFile, RouteFile};
 pub use prices::{PriceFile, UnknownModel};

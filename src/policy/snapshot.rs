@@ -88,6 +88,11 @@ impl Policy {
         &self.terms[row * (self.tiers.len() + 1) + column]
     }
 
+    /// Whether any operation has WebSockets.
+    pub fn has_websockets(&self) -> bool {
+        self.operations.iter().any(|operation| operation.websocket.is_some())
+    }
+
     /// The operation's description.
     pub fn operation(&self, id: OperationId) -> &Operation {
         &self.operations[id.0]
@@ -120,6 +125,25 @@ pub struct Operation {
     pub rules: RequestRules,
     /// Waits for the upstream's first byte.
     pub upstream_wait: Arc<Histogram>,
+    /// What may be said on a WebSocket; `None` refuses them.
+    pub websocket: Option<MessageRules>,
+    /// How long an answer or a WebSocket may last.
+    pub max_lifetime: Option<Duration>,
+    /// Whether a request from an origin that the policy does not name is refused.
+    pub refuses_foreign: bool,
+}
+
+/// What may be said on a WebSocket. All but `max_size` bound what the caller says.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageRules {
+    /// Largest message in either direction, in bytes.
+    pub max_size: usize,
+    /// Most messages in any 60 s.
+    pub per_minute: Option<u32>,
+    /// Most messages on one connection.
+    pub max_count: Option<u32>,
+    /// Whether each message is charged like a request.
+    pub charged: bool,
 }
 
 /// The shape of a refusal's body.
@@ -160,6 +184,9 @@ pub struct Terms {
     pub allowed: bool,
     /// All limits, in policy order.
     pub limits: Arc<Limits>,
+    /// The same limits for a message inside a request that is in flight already, and so
+    /// without a bound on how many are.
+    pub message_limits: Arc<Limits>,
     /// What is shown of each limit, in the same order.
     pub shown: Vec<ShownLimit>,
     /// `RateLimit-Policy`, if there is any quota.

@@ -14,11 +14,12 @@ use super::{
     settle::Permit,
 };
 use crate::{
-    ledger::{Decision, Demand, Exceeded, Excess, Standing, Store, StoreError},
+    ledger::{Decision, Demand, Exceeded, Excess, Outcome, Standing, Store, StoreError},
     policy::{
         identity::Caller,
         snapshot::{Mode, ShownKind, ShownLimit},
     },
+    units::NanoUsd,
 };
 
 /// Reserves what the request may use.
@@ -72,6 +73,44 @@ pub async fn reserve(exchange: &mut Exchange, caller: &Caller) -> Result<Permit,
     Ok(permit)
 }
 
+/// Charges one message inside an exchange that was admitted before; returns its cost.
+///
+/// # Errors
+/// As [`reserve`], but never for too many requests in flight: the exchange is one of them.
+pub async fn message(exchange: &mut Exchange) -> Result<NanoUsd, Box<Refusal>> {
+    let (policy, shared) = (exchange.policy.clone(), exchange.shared.clone());
+    let Some(subject) = exchange.subject.clone() else { return Ok(NanoUsd(0)) };
+    let terms = policy.terms(exchange.operation, exchange.tier);
+    let cost = exchange.operation.map(|id| policy.operation(id).cost).unwrap_or_default();
+    let now = shared.clock.now();
+    let demand = Demand {
+        subject: &subject,
+        limits: &terms.message_limits,
+        cost,
+        tokens: 0,
+        bytes: 0,
+        now,
+        enforce: policy.mode != Mode::Shadow,
+    };
+    match shared.ledger.reserve(demand).await {
+        Ok(Decision::Admitted(hold, standing)) => {
+            // It is on its way: nothing can be refunded.
+            shared.ledger.settle(hold, Outcome::Keep, now);
+            if let Some(excess) = &standing.excess {
+                exchange.facts.shadowed = Some(code_of(excess, &terms.shown));
+            }
+            exchange.standing = Some(standing);
+            note_highest(exchange);
+            Ok(cost)
+        }
+        Ok(Decision::Refused(refused)) => {
+            let excess = Excess { limit: refused.limit, retry_after: refused.retry_after };
+            Err(refusal(&excess, &terms.shown))
+        }
+        Err(error) => exchange.enforce(unavailable(&error)).map(|()| NanoUsd(0)),
+    }
+}
+
 fn unavailable(error: &StoreError) -> Box<Refusal> {
     let code = match error {
         StoreError::Full { .. } => Code::Overloaded,
@@ -88,16 +127,17 @@ fn code_of(excess: &Excess, shown: &[ShownLimit]) -> Code {
     }
 }
 
-fn refusal(excess: &Excess, shown: &[ShownLimit]) -> Box<Refusal> {
+/// What a caller is told of the limit that it met.
+pub fn refusal(excess: &Excess, shown: &[ShownLimit]) -> Box<Refusal> {
     let refusal = Refusal::new(code_of(excess, shown)).retry_after(excess.retry_after);
     let Exceeded::Limit(index) = excess.limit else { return refusal };
     let Some(limit) = shown.get(index) else { return refusal };
-    let message = message(limit, excess.retry_after);
-    refusal.message(message).detail(limit.written.clone())
+    let phrase = phrase(limit, excess.retry_after);
+    refusal.message(phrase).detail(limit.written.clone())
 }
 
 /// Made of the policy's own names and numbers only.
-fn message(limit: &ShownLimit, wait: Duration) -> Cow<'static, str> {
+fn phrase(limit: &ShownLimit, wait: Duration) -> Cow<'static, str> {
     let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
     let plural = if seconds == 1 { "" } else { "s" };
     let used = match &limit.kind {

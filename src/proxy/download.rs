@@ -40,12 +40,17 @@ pub enum DownloadError {
     /// The upstream's connection failed.
     #[error("the upstream's answer broke off")]
     Broken,
+    /// It has lasted as long as it may.
+    #[error("the answer lasted too long")]
+    Expired,
 }
 
 /// The body of every response.
 pub struct Download(Source);
 
 enum Source {
+    /// None, of an answer whose exchange goes on elsewhere.
+    Nothing,
     /// Made here, or read whole.
     Whole {
         bytes: Option<Bytes>,
@@ -65,6 +70,10 @@ struct Stream {
     trailers: Option<http::HeaderMap>,
     idle_timeout: Duration,
     heard: Instant,
+    /// When the answer must end, whatever it still has to say.
+    until: Option<Instant>,
+    /// Whether what is cut off is cut by design: a reader of events comes back for more.
+    events: bool,
     silence: Pin<Box<Sleep>>,
     progress: Arc<Progress>,
     exchange: Box<Exchange>,
@@ -72,6 +81,11 @@ struct Stream {
 }
 
 impl Download {
+    /// No body, and no end of the exchange with it.
+    pub const fn nothing() -> Self {
+        Self(Source::Nothing)
+    }
+
     /// A body that is at hand.
     pub fn whole(bytes: Bytes, mut exchange: Box<Exchange>) -> Self {
         exchange.facts.response_bytes = bytes.len() as u64;
@@ -87,9 +101,14 @@ impl Download {
         permit: Permit,
         reply: Reply,
         cleaner: Option<sanitize::Stream>,
+        events: bool,
     ) -> Self {
-        let idle_timeout = exchange.policy.upstream.idle_timeout;
+        let policy = &exchange.policy;
+        let idle_timeout = policy.upstream.idle_timeout;
+        let lifetime = exchange.operation.and_then(|id| policy.operation(id).max_lifetime);
+        let until = lifetime.map(|lifetime| exchange.started + lifetime);
         let heard = Instant::now();
+        let first = until.map_or(heard + idle_timeout, |until| until.min(heard + idle_timeout));
         Self(Source::Stream(Box::new(Stream {
             body: reply.body,
             lease: Some(reply.lease),
@@ -100,7 +119,9 @@ impl Download {
             trailers: None,
             idle_timeout,
             heard,
-            silence: Box::pin(sleep_until((heard + idle_timeout).into())),
+            until,
+            events,
+            silence: Box::pin(sleep_until(first.into())),
             progress: reply.progress,
             exchange,
             permit: Some(permit),
@@ -118,6 +139,10 @@ impl Stream {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.heard = Instant::now();
+                    if self.is_over(self.heard) {
+                        self.expire(&mut ready_now)?;
+                        continue;
+                    }
                     if let Some(full) = self.take_in(frame, &mut ready_now) {
                         return self.hand_on(full);
                     }
@@ -126,6 +151,10 @@ impl Stream {
                 Poll::Ready(None) => self.end(&mut ready_now),
                 Poll::Pending if ready_now.is_none() && self.gathered.is_empty() => {
                     ready!(self.poll_silence(cx));
+                    if self.is_over(Instant::now()) {
+                        self.expire(&mut ready_now)?;
+                        continue;
+                    }
                     self.exchange.facts.detail = Some("the upstream fell silent".into());
                     return Poll::Ready(Some(Err(DownloadError::Silent)));
                 }
@@ -212,7 +241,7 @@ impl Stream {
             }
         }
         if let Some(trailers) = &mut self.trailers {
-            super::respond::clean_trailers(&self.exchange, trailers);
+            super::respond::clean_trailers(&mut self.exchange, trailers);
         }
         if let Some(lease) = self.lease.take() {
             lease.finish();
@@ -223,16 +252,33 @@ impl Stream {
         self.exchange.facts.complete = true;
     }
 
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now >= until)
+    }
+
+    /// Ends what has lasted as long as it may: events in order, everything else by a cut.
+    fn expire(&mut self, ready_now: &mut Option<Bytes>) -> Result<(), DownloadError> {
+        self.exchange.facts.detail = Some("max_lifetime is over".into());
+        if !self.events {
+            return Err(DownloadError::Expired);
+        }
+        // The upstream is not done: its connection cannot be used again.
+        self.lease = None;
+        self.end(ready_now);
+        Ok(())
+    }
+
     fn broken(&mut self) -> DownloadError {
         self.exchange.facts.detail = Some("the upstream's answer broke off".into());
         DownloadError::Broken
     }
 
-    /// Ready once nothing was heard for the policy's `idle_timeout`.
+    /// Ready once nothing was heard for the policy's `idle_timeout`, or the answer has lasted long enough.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.silence.as_mut().poll(cx));
-            let deadline = self.heard + self.idle_timeout;
+            let silent = self.heard + self.idle_timeout;
+            let deadline = self.until.map_or(silent, |until| until.min(silent));
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }
@@ -264,6 +310,7 @@ impl Body for Download {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
         match &mut self.0 {
+            Source::Nothing => Poll::Ready(None),
             Source::Whole { bytes, exchange } => {
                 exchange.facts.complete = true;
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
@@ -274,6 +321,7 @@ impl Body for Download {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
+            Source::Nothing => true,
             Source::Whole { bytes, .. } => bytes.is_none(),
             Source::Stream(stream) => {
                 stream.ended && stream.gathered.is_empty() && stream.trailers.is_none()
@@ -283,6 +331,7 @@ impl Body for Download {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
+            Source::Nothing => SizeHint::with_exact(0),
             Source::Whole { bytes, .. } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }

@@ -15,9 +15,10 @@ use hyper::body::Incoming;
 use super::{
     Shared,
     forwarded::{CallerAddress, Connected},
-    limits,
+    grpc, limits,
     refusal::{Code, Refusal},
     trace::Trace,
+    upgrade::Upgrade,
     upload::Progress,
 };
 use crate::{
@@ -77,6 +78,12 @@ pub struct Exchange {
     pub facts: Facts,
     /// The caller's body, until somebody reads it.
     pub body: Option<Incoming>,
+    /// What the caller wants the connection to become, until that is decided.
+    pub upgrade: Option<Box<Upgrade>>,
+    /// Whether the connection ends with the answer.
+    pub closes: bool,
+    /// Whether it is a gRPC call, which reads its status from fields of its own.
+    pub grpc: bool,
     client_id: Option<HeaderValue>,
 }
 
@@ -139,6 +146,9 @@ impl Exchange {
             started: Instant::now(),
             facts: Facts::default(),
             body: body.filter(|body| !body.is_end_stream()),
+            upgrade: None,
+            closes: false,
+            grpc: grpc::is_call(head),
             client_id: client_id(&head.headers),
         })
     }

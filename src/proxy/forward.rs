@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header, request::Parts,
+    HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, Version, header, request::Parts,
     uri::PathAndQuery,
 };
 use hyper::body::Incoming;
@@ -61,7 +61,8 @@ pub async fn send(
 ) -> Result<Reply, Box<Refusal>> {
     let policy = Arc::clone(&exchange.policy);
     let Checked { head, body, progress } = checked;
-    let request = Request::from_parts(upstream_head(exchange, head)?, body);
+    let mut request = Request::from_parts(upstream_head(exchange, head)?, body);
+    count_informational(exchange, &mut request);
     let asked = Instant::now();
     permit.mark_sent();
     let Some(endpoint) = policy.upstream.endpoints.first() else {
@@ -79,7 +80,7 @@ pub async fn send(
     match answer {
         Some(Ok((response, lease))) => {
             let (head, body) = response.into_parts();
-            check_head(&head)?;
+            check_head(exchange, &head)?;
             Ok(Reply { head, body, lease, progress })
         }
         Some(Err(error)) => Err(refusal(permit, &progress, &error)),
@@ -130,8 +131,9 @@ fn refusal(permit: &mut Permit, progress: &Progress, error: &SendError) -> Box<R
 }
 
 /// A switch of protocols that nobody asked for is no answer.
-fn check_head(head: &http::response::Parts) -> Result<(), Box<Refusal>> {
-    if head.status.is_informational() {
+fn check_head(exchange: &Exchange, head: &http::response::Parts) -> Result<(), Box<Refusal>> {
+    let asked = exchange.upgrade.is_some() && head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if head.status.is_informational() && !asked {
         return Err(Refusal::new(Code::UpstreamInvalid).detail("an unasked switch of protocols"));
     }
     Ok(())
@@ -153,8 +155,16 @@ fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refu
     head.extensions.clear();
     let fields = &mut head.headers;
     let said = Said::keep(&exchange.address, fields);
+    let trailers = headers::wants_trailers(fields, exchange.peer.protocol);
     headers::clean_request(fields);
     fields.reserve(8);
+    if trailers {
+        fields.insert(header::TE, HeaderValue::from_static("trailers"));
+        fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    if let Some(upgrade) = &exchange.upgrade {
+        upgrade.ask(fields);
+    }
     // The length is the body's to say; a wrong one would let the next request be smuggled.
     fields.remove(header::CONTENT_LENGTH);
     fields.remove(header::EXPECT);
@@ -169,6 +179,12 @@ fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refu
         fields.insert(name, value.clone());
     }
     Ok(head)
+}
+
+/// Answers 1xx go no further: the caller has its `100 Continue` from us, and the rest is of no use to it.
+fn count_informational(exchange: &Exchange, request: &mut Request<Upload>) {
+    let metrics = Arc::clone(&exchange.shared.telemetry.metrics);
+    hyper::ext::on_informational(request, move |_| metrics.upstream_informational.add(1));
 }
 
 fn introduce(exchange: &Exchange, fields: &mut HeaderMap, said: Said, host: &HeaderValue) {

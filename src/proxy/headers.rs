@@ -8,6 +8,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
+use crate::telemetry::Protocol;
+
 type Names = SmallVec<[HeaderName; 8]>;
 
 /// Removes from a caller's head what must not reach the upstream.
@@ -26,6 +28,60 @@ pub fn clean_response(headers: &mut HeaderMap) {
     doomed.extend(headers.keys().filter(ours).cloned());
     remove(headers, &doomed);
     remove_hop_by_hop(headers);
+}
+
+/// Removes from trailers what must stand in a head or nowhere: framing, routing, identity, and what
+/// says how the body is to be read (RFC 9110, 6.5.1).
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    let doomed: Names = trailers
+        .keys()
+        .filter(|name| {
+            let text = name.as_str();
+            NEVER_TRAILERS.contains(name)
+                || is_ours(text)
+                || is_answer_ours(text)
+                || ["content-", "if-", "proxy-", "sec-"].iter().any(|begin| text.starts_with(begin))
+        })
+        .cloned()
+        .collect();
+    remove(trailers, &doomed);
+    remove_hop_by_hop(trailers);
+}
+
+const NEVER_TRAILERS: [HeaderName; 20] = [
+    header::AGE,
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::COOKIE,
+    header::DATE,
+    header::EXPECT,
+    header::EXPIRES,
+    header::HOST,
+    header::LOCATION,
+    header::MAX_FORWARDS,
+    header::ORIGIN,
+    header::PRAGMA,
+    header::RANGE,
+    header::RETRY_AFTER,
+    header::SET_COOKIE,
+    header::TRAILER,
+    header::VARY,
+    header::WARNING,
+    header::WWW_AUTHENTICATE,
+    HeaderName::from_static("x-api-key"),
+];
+
+/// Whether a caller can do with trailers (RFC 9110, 10.1.4). In HTTP/1.1 the field is the caller's
+/// own only when `Connection` names it; HTTP/2 knows no such option.
+pub fn wants_trailers(headers: &HeaderMap, protocol: Protocol) -> bool {
+    let lists = |name: HeaderName, wanted: &[u8]| {
+        headers.get_all(name).iter().any(|value| {
+            let items = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            items.into_iter().any(|item| item.eq_ignore_ascii_case(wanted))
+        })
+    };
+    lists(header::TE, b"trailers")
+        && (protocol == Protocol::Http2 || lists(header::CONNECTION, b"te"))
 }
 
 fn remove(headers: &mut HeaderMap, names: &[HeaderName]) {
@@ -179,6 +235,43 @@ mod tests {
         clean_request(&mut headers);
         let left = names(&headers);
         assert_eq!(left, ["content-length", "host"]);
+    }
+
+    #[test]
+    fn trailers_neither_frame_nor_route_nor_identify() {
+        let mut trailers = head(&[
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("content-type", "text/html"),
+            ("host", "evil.example"),
+            ("authorization", "Bearer x"),
+            ("x-api-key", "x"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x_user_tier", "admin"),
+            ("x-user-tier", "admin"),
+            ("x-ratelimit-limit", "9"),
+            ("set-cookie", "a=b"),
+            ("connection", "x-checksum"),
+            ("trailer", "x-checksum"),
+            ("te", "trailers"),
+            ("grpc-status", "0"),
+            ("grpc-message", "fine"),
+            ("x-checksum", "abc"),
+            ("server-timing", "db;dur=1"),
+        ]);
+        clean_trailers(&mut trailers);
+        let left = names(&trailers);
+        assert_eq!(left, ["grpc-message", "grpc-status", "server-timing", "x-checksum"]);
+    }
+
+    #[test]
+    fn trailers_are_wanted_by_name() {
+        let (http1, http2) = (Protocol::Http1, Protocol::Http2);
+        assert!(wants_trailers(&head(&[("te", "gzip, Trailers")]), http2));
+        assert!(!wants_trailers(&head(&[("te", "trailers;q=0.5")]), http2));
+        assert!(!wants_trailers(&head(&[]), http2));
+        assert!(!wants_trailers(&head(&[("te", "trailers")]), http1));
+        assert!(wants_trailers(&head(&[("te", "trailers"), ("connection", "x, TE")]), http1));
     }
 
     #[test]

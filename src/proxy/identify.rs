@@ -99,17 +99,41 @@ pub async fn caller(
     let policy = Arc::clone(&exchange.policy);
     let seen = Seen::new(&exchange.path, &exchange.address, exchange.began);
     let presented = take_credentials(&policy.identity, seen.vouched, headers);
-    let mut found = look(&policy.identity, seen, &presented);
-    if let Err(Unidentified { awaited: Some(keys), .. }) = &found
-        && keys.look_again(PATIENCE).await
-    {
-        found = look(&policy.identity, seen, &presented);
-    }
+    let found = look_twice(&policy.identity, seen, &presented).await;
     give_back(&policy.identity, seen.vouched, &found, presented, headers);
     let (_, caller) = found.map_err(|unidentified| unidentified.refusal)?;
     exchange.tier = Some(caller.tier);
     exchange.subject = Some(caller.subject.clone());
     Ok(caller)
+}
+
+/// Finds whom a head that was kept names by now.
+///
+/// # Errors
+/// As [`caller`].
+pub async fn again(
+    identity: &Identity,
+    seen: Seen<'_>,
+    headers: &HeaderMap,
+) -> Result<Caller, Box<Refusal>> {
+    let presented = take_credentials(identity, seen.vouched, &mut headers.clone());
+    let found = look_twice(identity, seen, &presented).await;
+    found.map(|(_, caller)| caller).map_err(|unidentified| unidentified.refusal)
+}
+
+/// Looks, and once more when keys that are not known yet could be fetched.
+async fn look_twice(
+    identity: &Identity,
+    seen: Seen<'_>,
+    presented: &Presented,
+) -> Result<(usize, Caller), Unidentified> {
+    let found = look(identity, seen, presented);
+    if let Err(Unidentified { awaited: Some(keys), .. }) = &found
+        && keys.look_again(PATIENCE).await
+    {
+        return look(identity, seen, presented);
+    }
+    found
 }
 
 /// The source that decides, by its place in the policy, and whom it finds. Waits for nothing.

@@ -22,24 +22,32 @@ mod download;
 mod exchange;
 mod forward;
 pub mod forwarded;
+mod grpc;
 mod headers;
 pub mod identify;
 mod introduce;
 mod json;
 mod limits;
+mod media;
+mod origins;
 mod panic;
 mod patience;
 mod refusal;
 mod respond;
 mod settle;
+mod switch;
 pub mod target;
 mod trace;
+mod upgrade;
 mod upload;
 mod validate;
+mod websocket;
 
 use std::sync::{Arc, LazyLock};
 
-use http::{HeaderValue, Method, Request, Response, Uri, header::CONNECTION, request::Parts};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Uri, header::CONNECTION, request::Parts,
+};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
@@ -61,7 +69,7 @@ use crate::{
         identity::Caller,
         snapshot::{Mode, Policy},
     },
-    server::{Bounds, Fault, Handler, Peer},
+    server::{Bounds, Fault, Handler, Peer, Tunnel},
     telemetry::Telemetry,
     units::NanoUsd,
     upstream::Pool,
@@ -108,6 +116,8 @@ impl Proxy {
         mut head: Parts,
     ) -> Result<(Permit, Reply), Box<Refusal>> {
         target::resolve(exchange, &head)?;
+        upgrade::judge(exchange, &mut head)?;
+        origins::check(exchange, &head)?;
         let caller = identify::caller(exchange, &mut head.headers).await;
         let mut permit = self.permit(exchange, caller).await?;
         let checked = validate::request(exchange, head).await?;
@@ -132,8 +142,12 @@ impl Proxy {
     }
 
     async fn serve(&self, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Download> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let tunnel = Tunnel::take(&mut head.extensions, &peer);
+        let upgrade = tunnel.map(|tunnel| upgrade::wish(&mut head, tunnel));
         let mut exchange = Exchange::begin(&self.shared, peer, &head, Some(body));
+        exchange.closes = upgrade.as_ref().is_some_and(|upgrade| upgrade.is_meant());
+        exchange.upgrade = upgrade;
         if let Err(refusal) = target::check_expectation(&head.headers) {
             return respond::refuse(exchange, refusal);
         }
@@ -146,6 +160,9 @@ impl Proxy {
             return respond::local(exchange, status, json, body);
         }
         match self.pass(&mut exchange, head).await {
+            Ok((permit, reply)) if reply.head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                switch::protocols(exchange, permit, reply)
+            }
             Ok((permit, reply)) => respond::reply(exchange, permit, reply).await,
             Err(refusal) => respond::refuse(exchange, refusal),
         }
@@ -197,5 +214,9 @@ impl Handler for Proxy {
         let policy = self.shared.policy.load();
         let max_head = policy.head.max_bytes.saturating_add(HEAD_SLACK);
         Bounds { max_head, min_rate: policy.min_rate }
+    }
+
+    fn offers_tunnels(&self) -> bool {
+        self.shared.policy.load().has_websockets()
     }
 }

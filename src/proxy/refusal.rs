@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::policy::snapshot::Dialect;
@@ -63,6 +63,10 @@ pub enum Code {
     Draining,
     /// The upstream's first byte did not come in time.
     UpstreamTimeout,
+    /// A switch of protocols that the operation does not allow.
+    UpgradeNotAllowed,
+    /// A method that is never served: CONNECT.
+    MethodNotAllowed,
     /// The upstream failed; its status is kept, its body is not.
     InternalError,
 }
@@ -93,6 +97,8 @@ pub const CODES: &[&str] = &[
     "overloaded",
     "draining",
     "upstream_timeout",
+    "upgrade_not_allowed",
+    "method_not_allowed",
     "internal_error",
 ];
 
@@ -190,6 +196,12 @@ impl Code {
             Self::UpstreamTimeout => {
                 (S::GATEWAY_TIMEOUT, "GatewayTimeout", "The service did not answer in time.")
             }
+            Self::UpgradeNotAllowed => {
+                (S::FORBIDDEN, "Forbidden", "Switching protocols is not allowed here.")
+            }
+            Self::MethodNotAllowed => {
+                (S::METHOD_NOT_ALLOWED, "MethodNotAllowed", "This method is not served.")
+            }
             Self::InternalError => (
                 S::INTERNAL_SERVER_ERROR,
                 "InternalServerError",
@@ -210,6 +222,8 @@ pub struct Refusal {
     pub message: Cow<'static, str>,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// One more field of the answer, where a status wants one.
+    pub field: Option<(HeaderName, HeaderValue)>,
     /// For the log only.
     pub detail: Option<Cow<'static, str>>,
 }
@@ -218,7 +232,7 @@ impl Refusal {
     /// A refusal with the code's standing message.
     pub fn new(code: Code) -> Box<Self> {
         let message = Cow::Borrowed(code.face().2);
-        Box::new(Self { code, status: None, message, retry_after: None, detail: None })
+        Box::new(Self { code, status: None, message, retry_after: None, field: None, detail: None })
     }
 
     /// Says for the log what happened.

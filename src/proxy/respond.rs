@@ -16,7 +16,7 @@ use super::{
     download::Download,
     exchange::{Exchange, REQUEST_ID},
     forward::Reply,
-    headers, limits,
+    grpc, headers, limits, media,
     refusal::{Code, Refusal},
     settle::Permit,
 };
@@ -32,6 +32,8 @@ const WHOLE: u64 = 64 << 10;
 const ERROR_BODY: usize = 8 << 10;
 /// How long the upstream has to finish a body that only the log wants.
 const ERROR_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+/// Names a session of MCP; may be a JWT, and must come back as it was.
+const MCP_SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Headers of an upstream's 5xx that survive: official SDKs read the first three.
@@ -51,7 +53,8 @@ pub async fn reply(
     reply: Reply,
 ) -> Response<Download> {
     let policy = Arc::clone(&exchange.policy);
-    if reply.head.status.is_server_error() && policy.cleaning.replace_errors {
+    let foreign = exchange.grpc && !grpc::is_answer(&reply.head);
+    if foreign || reply.head.status.is_server_error() && policy.cleaning.replace_errors {
         return internal_error(exchange, permit, reply);
     }
     let Reply { mut head, body, lease, progress } = reply;
@@ -89,7 +92,10 @@ pub async fn reply(
         fields.remove(header::CONTENT_LENGTH);
     }
     let reply = Reply { head, body, lease, progress };
-    finish(exchange, status, fields, |exchange| Download::stream(exchange, permit, reply, cleaner))
+    let events = media::is_events(&fields);
+    finish(exchange, status, fields, |exchange| {
+        Download::stream(exchange, permit, reply, cleaner, events)
+    })
 }
 
 /// Answers with a refusal.
@@ -101,6 +107,9 @@ pub fn refuse(mut exchange: Box<Exchange>, refusal: Box<Refusal>) -> Response<Do
     let mut fields = HeaderMap::with_capacity(24);
     if let Some(seconds) = refusal.retry_after_seconds() {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some((name, value)) = &refusal.field {
+        fields.insert(name, value.clone());
     }
     error(exchange, &refusal, fields)
 }
@@ -133,6 +142,12 @@ pub fn preflight(exchange: Box<Exchange>, request: &HeaderMap) -> Response<Downl
 
 /// A body in our shape.
 fn error(exchange: Box<Exchange>, refusal: &Refusal, mut fields: HeaderMap) -> Response<Download> {
+    if exchange.grpc {
+        grpc::refuse(refusal, &mut fields);
+        return finish(exchange, StatusCode::OK, fields, |exchange| {
+            Download::whole(Bytes::new(), exchange)
+        });
+    }
     let body = Bytes::from(refusal.body(exchange.dialect(), exchange.id_text()));
     fields.insert(header::CONTENT_TYPE, JSON);
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -184,7 +199,7 @@ async fn read_for_log(mut body: Incoming, policy: &Policy) -> String {
 }
 
 /// Puts on what every answer carries, and closes the head.
-fn finish(
+pub fn finish(
     mut exchange: Box<Exchange>,
     status: StatusCode,
     mut fields: HeaderMap,
@@ -216,7 +231,7 @@ fn leave_body(exchange: &mut Exchange, fields: &mut HeaderMap) {
         exchange.body = None;
     }
     match exchange.peer.protocol {
-        Protocol::Http1 if exchange.owes_body() => {
+        Protocol::Http1 if exchange.closes || exchange.owes_body() => {
             fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
             exchange.peer.linger();
         }
@@ -230,7 +245,7 @@ fn leave_body(exchange: &mut Exchange, fields: &mut HeaderMap) {
 }
 
 /// Takes off what must not leave, and redacts what stays.
-fn clean_head(exchange: &mut Exchange, fields: &mut HeaderMap) {
+pub fn clean_head(exchange: &mut Exchange, fields: &mut HeaderMap) {
     headers::clean_response(fields);
     let policy = Arc::clone(&exchange.policy);
     for name in &policy.cleaning.remove {
@@ -241,22 +256,19 @@ fn clean_head(exchange: &mut Exchange, fields: &mut HeaderMap) {
 }
 
 /// Cleans the fields that may follow a body.
-pub fn clean_trailers(exchange: &Exchange, fields: &mut HeaderMap) {
+pub fn clean_trailers(exchange: &mut Exchange, fields: &mut HeaderMap) {
+    headers::clean_trailers(fields);
     headers::clean_response(fields);
-    for name in [header::CONTENT_LENGTH, header::HOST, header::SET_COOKIE] {
-        fields.remove(name);
-    }
     for name in &exchange.policy.cleaning.remove {
         fields.remove(name);
     }
-    if let Some(redactor) = &exchange.policy.cleaning.redactor {
-        let mut hits = Hits::new();
-        redact_values(redactor, fields, &mut hits);
-        count(&exchange.policy, &hits);
-    }
+    redact_fields(exchange, fields);
 }
 
 fn redact_fields(exchange: &mut Exchange, fields: &mut HeaderMap) {
+    if exchange.grpc {
+        grpc::clean_status(exchange, fields);
+    }
     let Some(redactor) = &exchange.policy.cleaning.redactor else { return };
     let mut hits = Hits::new();
     redact_values(redactor, fields, &mut hits);
@@ -265,7 +277,7 @@ fn redact_fields(exchange: &mut Exchange, fields: &mut HeaderMap) {
 
 fn redact_values(redactor: &sanitize::Redactor, fields: &mut HeaderMap, hits: &mut Hits) {
     for (name, value) in fields.iter_mut() {
-        // A cookie is meant to be a credential; the others have no room for a secret.
+        // A cookie and a session are meant to be credentials; the others have no room for a secret.
         if matches!(
             *name,
             header::SET_COOKIE
@@ -275,7 +287,9 @@ fn redact_values(redactor: &sanitize::Redactor, fields: &mut HeaderMap, hits: &m
                 | header::ETAG
                 | header::LAST_MODIFIED
                 | header::CACHE_CONTROL
-        ) {
+        ) || *name == MCP_SESSION
+            || *name == grpc::DETAILS
+        {
             continue;
         }
         if let Cow::Owned(clean) = redactor.redact(value.as_bytes(), hits) {
@@ -299,7 +313,8 @@ fn localise(policy: &Policy, fields: &mut HeaderMap) {
 
 /// What the body must pass. What cannot be read cannot be cleaned, and is not passed on.
 fn cleaner(policy: &Policy, fields: &HeaderMap) -> Result<Option<sanitize::Stream>, Box<Refusal>> {
-    let Some(redactor) = policy.cleaning.redactor.as_ref().filter(|_| is_text(fields)) else {
+    let Some(redactor) = policy.cleaning.redactor.as_ref().filter(|_| media::is_text(fields))
+    else {
         return Ok(None);
     };
     let encoded = fields
@@ -311,23 +326,6 @@ fn cleaner(policy: &Policy, fields: &HeaderMap) -> Result<Option<sanitize::Strea
         return Err(Refusal::new(Code::UpstreamInvalid).detail(detail));
     }
     Ok(Some(sanitize::Stream::new(Arc::clone(redactor))))
-}
-
-/// Whether a body is text as far as its type says; without a type it may be.
-fn is_text(fields: &HeaderMap) -> bool {
-    let Some(media) = fields.get(header::CONTENT_TYPE) else { return true };
-    let media = media.as_bytes();
-    let end = media.iter().position(|byte| *byte == b';').unwrap_or(media.len());
-    let media = media[..end].trim_ascii();
-    let begins =
-        |text: &[u8]| media.get(..text.len()).is_some_and(|head| head.eq_ignore_ascii_case(text));
-    let contains =
-        |text: &[u8]| media.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text));
-    begins(b"text/")
-        || begins(b"multipart/")
-        || [&b"json"[..], b"xml", b"javascript", b"yaml", b"x-www-form-urlencoded", b"graphql"]
-            .iter()
-            .any(|kind| contains(kind))
 }
 
 fn is_small(body: &Incoming) -> bool {

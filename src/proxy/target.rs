@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use http::{HeaderMap, Uri, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Uri, Version, header, request::Parts};
 
 use regex_automata::meta::Regex;
 
@@ -26,10 +26,13 @@ const FIELD_OVERHEAD: usize = 32;
 /// Malformed or oversize heads, and paths that no operation claims.
 pub fn resolve(exchange: &mut Exchange, head: &Parts) -> Result<(), Box<Refusal>> {
     check_size(exchange.policy.head, head)?;
-    check_host(head)?;
     if head.method == http::Method::CONNECT {
-        return Err(Refusal::new(Code::BadRequest).detail("CONNECT is not served"));
+        let mut refusal = Refusal::new(Code::MethodNotAllowed).detail("CONNECT is not served");
+        // RFC 9110, 15.5.6 wants the field; of what CONNECT names, nothing is served.
+        refusal.field = Some((header::ALLOW, HeaderValue::from_static("")));
+        return Err(refusal);
     }
+    check_host(head)?;
     let bad = |error: path::PathError| Refusal::new(Code::BadRequest).detail(error.to_string());
     let path = path::canonical(head.uri.path()).map_err(bad)?;
     exchange.path = path.into_owned();
@@ -59,7 +62,7 @@ pub fn check_expectation(fields: &HeaderMap) -> Result<(), Box<Refusal>> {
 
 fn check_size(rules: HeadRules, head: &Parts) -> Result<(), Box<Refusal>> {
     let fields = &head.headers;
-    let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+    let field = |(name, value): (&http::HeaderName, &HeaderValue)| {
         name.as_str().len() + value.len() + FIELD_OVERHEAD
     };
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
@@ -112,8 +115,8 @@ pub(super) fn is_host(text: &str) -> bool {
 }
 
 /// The host that the caller asked for.
-pub fn host(uri: &Uri, headers: &HeaderMap) -> Option<http::HeaderValue> {
-    let absolute = uri.authority().and_then(|host| http::HeaderValue::from_str(host.as_str()).ok());
+pub fn host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
+    let absolute = uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     absolute.or_else(|| headers.get(header::HOST).cloned())
 }
 

@@ -20,7 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
-use super::patience::Patience;
+use super::{headers, patience::Patience};
 
 /// Why a body could not be sent whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,7 +89,7 @@ enum Source {
 
 struct Stream {
     /// What had arrived when the upload was made.
-    first: Option<Result<Bytes, UploadError>>,
+    first: Option<Result<Frame<Bytes>, UploadError>>,
     /// There until the stream is dropped.
     body: Option<Incoming>,
     /// Of the whole body, as it was announced.
@@ -112,6 +112,8 @@ pub struct Bounds {
     pub deadline: Instant,
     /// Bytes a second that must come while they are waited for; 0 is any.
     pub min_rate: u64,
+    /// Whether fields are announced to come behind the body.
+    pub trailers: bool,
 }
 
 impl Upload {
@@ -133,16 +135,19 @@ impl Upload {
         progress: Arc<Progress>,
         leftovers: Option<TaskTracker>,
     ) -> Self {
-        let size = body.size_hint();
+        // A body of known length has no room for trailers in HTTP/1.1.
+        let size = if bounds.trailers { SizeHint::default() } else { body.size_hint() };
         let first = arrived(&mut body);
-        if let Some(Ok(bytes)) = &first
+        if let Some(Ok(frame)) = &first
+            && let Some(bytes) = frame.data_ref()
             && body.is_end_stream()
+            && !bounds.trailers
             && bytes.len() as u64 <= bounds.max
         {
             // Most bodies come with their head: then there is nothing to wait for.
             progress.bytes.store(bytes.len() as u64, Relaxed);
             progress.finished.store(1, Relaxed);
-            return Self(Source::Whole(first.and_then(Result::ok)));
+            return Self(Source::Whole(Some(bytes.clone())));
         }
         Self(Source::Stream(Box::new(Stream {
             first,
@@ -164,7 +169,7 @@ impl Stream {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         if let Some(first) = self.first.take() {
             let first = first.map_err(|error| self.progress.fail(error));
-            return Poll::Ready(Some(first.and_then(|first| self.count(Frame::data(first)))));
+            return Poll::Ready(Some(first.and_then(|first| self.count(first))));
         }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = match Pin::new(body).poll_frame(cx) {
@@ -184,7 +189,10 @@ impl Stream {
         })
     }
 
-    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
+    fn count(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
+        if let Some(trailers) = frame.trailers_mut() {
+            headers::clean_trailers(trailers);
+        }
         let size = frame.data_ref().map_or(0, Bytes::len) as u64;
         self.patience.went_on(size);
         self.left =
@@ -207,12 +215,12 @@ impl Stream {
     }
 }
 
-/// The first chunk, if it is there already.
-fn arrived(body: &mut Incoming) -> Option<Result<Bytes, UploadError>> {
+/// The first frame, if it is there already.
+fn arrived(body: &mut Incoming) -> Option<Result<Frame<Bytes>, UploadError>> {
     // Whoever reads on brings a waker of its own.
     let mut cx = Context::from_waker(Waker::noop());
     match Pin::new(body).poll_frame(&mut cx) {
-        Poll::Ready(Some(Ok(frame))) => frame.into_data().ok().map(Ok),
+        Poll::Ready(Some(Ok(frame))) => Some(Ok(frame)),
         Poll::Ready(Some(Err(_))) => Some(Err(UploadError::Broken)),
         Poll::Ready(None) | Poll::Pending => None,
     }

@@ -54,11 +54,14 @@ pub async fn request(exchange: &mut Exchange, head: Parts) -> Result<Checked, Bo
     let rules = exchange.operation.map_or(&none, |id| &policy.operation(id).rules);
     let media = media_type(&head.headers);
     check_head(exchange, rules, media, size.lower())?;
-    let deadline = exchange.started + policy.body_timeout;
+    let lifetime = exchange.operation.and_then(|id| policy.operation(id).max_lifetime);
+    // A caller that streams to a call may take as long as the call.
+    let patience = lifetime.filter(|_| exchange.grpc).unwrap_or_default();
+    let deadline = exchange.started + patience.max(policy.body_timeout);
     let enforced = policy.mode == Mode::Enforce;
     // A policy that is not enforced must be able to pass on what it cannot hold.
     let holds = enforced || size.exact().is_some_and(|size| size <= rules.max_body);
-    if let Some(max_depth) = rules.max_depth.filter(|_| is_json(media) && holds) {
+    if let Some(max_depth) = rules.max_depth.filter(|_| is_json(media) && holds && !exchange.grpc) {
         let whole = Box::pin(read_whole(exchange, rules, deadline)).await?;
         json::check(&whole, max_depth).or_else(|error| exchange.enforce(invalid(error)))?;
         return Ok(Checked { head, body: Upload::whole(whole), progress });
@@ -69,8 +72,9 @@ pub async fn request(exchange: &mut Exchange, head: Parts) -> Result<Checked, Bo
     let shared = Arc::clone(&progress);
     exchange.facts.upload = Some(Arc::clone(&progress));
     let max = if enforced { rules.max_body } else { u64::MAX };
-    let min_rate = policy.min_rate;
-    let bounds = Bounds { max, started: exchange.started, deadline, min_rate };
+    let min_rate = if exchange.grpc { 0 } else { policy.min_rate };
+    let trailers = head.headers.contains_key(header::TRAILER);
+    let bounds = Bounds { max, started: exchange.started, deadline, min_rate, trailers };
     let http2 = exchange.peer.protocol == Protocol::Http2;
     let leftovers = http2.then(|| exchange.shared.tasks.clone());
     let body = Upload::stream(body, &bounds, shared, leftovers);

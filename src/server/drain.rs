@@ -5,10 +5,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// How long before the end what never ends by itself is told to part.
+const PARTING: Duration = Duration::from_secs(2);
+
 /// Tells every connection to finish, and waits until they have.
 #[derive(Clone, Debug)]
 pub struct Drain {
     asked: Arc<watch::Sender<bool>>,
+    parting: CancellationToken,
     cut: CancellationToken,
     tasks: TaskTracker,
 }
@@ -17,6 +21,7 @@ impl Default for Drain {
     fn default() -> Self {
         Self {
             asked: Arc::new(watch::Sender::new(false)),
+            parting: CancellationToken::new(),
             cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -48,6 +53,11 @@ impl Drain {
         self.tasks.wait().await;
     }
 
+    /// Returns once little time is left: what never ends by itself says goodbye now.
+    pub async fn parting(&self) {
+        self.parting.cancelled().await;
+    }
+
     /// Returns once connections must be cut.
     pub async fn cut(&self) {
         self.cut.cancelled().await;
@@ -62,7 +72,12 @@ impl Drain {
     /// Returns how many were cut.
     pub async fn finish(&self, patience: Duration) -> usize {
         self.begin();
-        if tokio::time::timeout(patience, self.tasks.wait()).await.is_ok() {
+        let goodbye = PARTING.min(patience / 2);
+        if tokio::time::timeout(patience - goodbye, self.tasks.wait()).await.is_ok() {
+            return 0;
+        }
+        self.parting.cancel();
+        if tokio::time::timeout(goodbye, self.tasks.wait()).await.is_ok() {
             return 0;
         }
         let late = self.tasks.len();

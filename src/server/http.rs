@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     Bounds, ConnectionLimits, Handler, Listener, Peer,
     io::{Http1, Http2},
+    tunnel,
     wire::h1::{MADE_UP_METHOD, MAX_FIELDS},
 };
 use crate::telemetry::{Metrics, Protocol};
@@ -35,7 +36,10 @@ pub(super) async fn serve<H, S>(
     let (limits, bounds) = (listener.limits, handler.bounds());
     let metrics = Arc::clone(&listener.metrics);
     let guarded = Arc::clone(&peer);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let tunnels = handler.offers_tunnels();
+    let (connected, drain) = (Arc::clone(&peer), listener.drain.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        tunnel::offer(&mut request, &drain);
         let turn = Turn::begin(Arc::clone(&peer));
         let answer = answer(Arc::clone(&handler), Arc::clone(&peer), request);
         async move { Ok::<_, Infallible>(answer.await.map(|body| Turned { body, _turn: turn })) }
@@ -45,17 +49,25 @@ pub(super) async fn serve<H, S>(
         Protocol::Http1 => {
             let io = TokioIo::new(Http1::new(stream, guarded, limits, bounds, metrics));
             let connection = http1(&limits).serve_connection(io, service);
-            let mut connection = pin!(connection);
+            let mut connection = pin!(connection.with_upgrades());
             tokio::select! {
                 biased;
-                ended = connection.as_mut() => return drop(ended),
-                () = listener.drain.begun() => connection.as_mut().graceful_shutdown(),
+                ended = connection.as_mut() => drop(ended),
+                () = listener.drain.begun() => {
+                    connection.as_mut().graceful_shutdown();
+                    drop(connection.await);
+                }
             }
-            drop(connection.await);
+            // What the connection became is still on its socket, and counts as open.
+            connected.tunnels_ended().await;
         }
         Protocol::Http2 => {
             let io = TokioIo::new(Http2::new(stream, guarded, limits, bounds, metrics));
-            let connection = http2(&limits, bounds).serve_connection(io, service);
+            let mut builder = http2(&limits, bounds);
+            if tunnels {
+                builder.enable_connect_protocol();
+            }
+            let connection = builder.serve_connection(io, service);
             let mut connection = pin!(connection);
             tokio::select! {
                 biased;

@@ -16,6 +16,7 @@ mod http;
 mod io;
 mod peer;
 mod tls;
+mod tunnel;
 mod wire;
 mod workers;
 
@@ -28,6 +29,7 @@ pub use accept::{BindError, Listener, bind};
 pub use drain::Drain;
 pub use peer::Peer;
 pub use tls::{Certificates, TlsError, server_config};
+pub use tunnel::{Bytes as TunnelBytes, Tunnel};
 pub use wire::{Fault, Pace};
 pub use workers::{Runtimes, Workers};
 
@@ -53,6 +55,11 @@ pub trait Handler: Send + Sync + 'static {
 
     /// What a connection that opens now is held to.
     fn bounds(&self) -> Bounds;
+
+    /// Whether an HTTP/2 connection that begins now may ask for tunnels (RFC 8441).
+    fn offers_tunnels(&self) -> bool {
+        false
+    }
 }
 
 /// Bounds that a reload may change for the connections that come after it.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use ::http::HeaderValue;
+use tokio::sync::Notify;
 
 use super::wire::{Fault, Handover};
 use crate::telemetry::Protocol;
@@ -26,6 +27,8 @@ pub struct Peer {
     idle_since_ms: AtomicU64,
     linger: AtomicBool,
     pub(super) handover: Handover,
+    tunnels: AtomicU32,
+    left: Notify,
 }
 
 impl Peer {
@@ -43,6 +46,8 @@ impl Peer {
             idle_since_ms: AtomicU64::new(0),
             linger: AtomicBool::new(false),
             handover: Handover::default(),
+            tunnels: AtomicU32::new(0),
+            left: Notify::new(),
         }
     }
 
@@ -87,6 +92,29 @@ impl Peer {
         self.idle_since_ms.store(elapsed, Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
         self.handover.wake();
+    }
+
+    /// Says that bytes flow beside HTTP: the connection is busy until they end.
+    pub(super) fn enter_tunnel(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.tunnels.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn leave_tunnel(&self) {
+        self.finish();
+        self.tunnels.fetch_sub(1, Relaxed);
+        self.left.notify_waiters();
+    }
+
+    /// Returns once no tunnel is open on this connection.
+    pub(super) async fn tunnels_ended(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.tunnels.load(Relaxed) == 0 {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Requests that began on this connection.

@@ -40,6 +40,19 @@ type Named<T> = Mutex<BTreeMap<Arc<str>, Arc<T>>>;
 type Cells = BTreeMap<(Arc<str>, Arc<str>), Arc<Cell>>;
 type Budgets = BTreeMap<(Arc<str>, &'static str), Arc<BudgetUse>>;
 
+/// The values of the label `reason`: how a tunnel may end.
+pub const TUNNEL_ENDS: [&str; 9] = [
+    "closed",
+    "caller_gone",
+    "upstream_gone",
+    "caller_fault",
+    "upstream_fault",
+    "silent",
+    "lifetime",
+    "leaving",
+    "refused",
+];
+
 /// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -84,6 +97,12 @@ pub struct Metrics {
     pub panics: Counter,
     /// Connections closed on arrival because there were too many.
     pub connections_shed: Counter,
+    /// Open tunnels: connections that switched protocols.
+    pub tunnels: Gauge,
+    /// Tunnels that ended, in the order of [`TUNNEL_ENDS`].
+    pub tunnel_ends: [Counter; TUNNEL_ENDS.len()],
+    /// Answers 1xx of the upstream, which go no further.
+    pub upstream_informational: Counter,
 }
 
 impl Default for Metrics {
@@ -166,6 +185,9 @@ impl Metrics {
             violations: Violations::default(),
             panics: Counter::default(),
             connections_shed: Counter::default(),
+            tunnels: Gauge::default(),
+            tunnel_ends: Default::default(),
+            upstream_informational: Counter::default(),
         }
     }
 

@@ -18,7 +18,9 @@ use prometheus_client::{
 
 use std::sync::Arc;
 
-use super::{Histogram, Metrics, Output, histogram::seconds, metrics::Handshake, process::Facts};
+use super::{
+    Histogram, Metrics, Output, TUNNEL_ENDS, histogram::seconds, metrics::Handshake, process::Facts,
+};
 use crate::clock::Timestamp;
 
 /// Media type of the OpenMetrics form.
@@ -201,12 +203,23 @@ impl Scrape {
         for (kind, count) in metrics.violations.iter() {
             count_of(&mut family, &[("kind", kind)], &count)?;
         }
-        let plain: [(&str, &str, u64); 3] = [
+        let mut family = page.gauge("weir_tunnels", "Open connections that switched protocols")?;
+        family.encode_gauge(&metrics.tunnels.value())?;
+        let mut family = page.counter("weir_tunnels_ended", "Such connections that ended")?;
+        for (reason, count) in TUNNEL_ENDS.iter().zip(&metrics.tunnel_ends) {
+            count_of(&mut family, &[("reason", *reason)], &count.value())?;
+        }
+        let plain: [(&str, &str, u64); 4] = [
             ("weir_panics", "Requests whose handling panicked", metrics.panics.value()),
             (
                 "weir_connections_shed",
                 "Connections closed on arrival because there were too many",
                 metrics.connections_shed.value(),
+            ),
+            (
+                "weir_upstream_informational",
+                "Answers 1xx of the upstream, which go no further",
+                metrics.upstream_informational.value(),
             ),
             ("weir_log_lines_dropped", "Log lines lost to a slow sink", self.output.dropped()),
         ];

@@ -45,7 +45,7 @@ where
     let handshake = builder.handshake(TokioIo::new(tcp)).await;
     let (sender, connection) = handshake.map_err(ConnectError::Handshake)?;
     // Owned by its sender: the task ends when the pool or the lease drops that.
-    tokio::spawn(async move { drop(connection.await) });
+    tokio::spawn(async move { drop(connection.with_upgrades().await) });
     Ok(sender)
 }
 

@@ -190,6 +190,18 @@ impl Ask {
         self
     }
 
+    /// Fields behind the body.
+    pub fn trailers(mut self, fields: &[(&str, &str)]) -> Self {
+        let fields: HeaderMap = fields
+            .iter()
+            .map(|(name, value)| {
+                (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap())
+            })
+            .collect();
+        self.body = self.body.with_trailers(async { Some(Ok(fields)) }).boxed_unsync();
+        self
+    }
+
     pub fn json(self, body: impl Into<Bytes>) -> Self {
         self.header("content-type", "application/json").body(body)
     }
@@ -229,6 +241,24 @@ impl Ask {
         self.try_open(connection).await.expect("an answer")
     }
 
+    /// Asks an HTTP/2 connection to become something else (RFC 8441): the head and the bytes of the
+    /// other protocol, or the status that refuses it; 0 when it may not even be asked.
+    pub async fn switch(
+        self,
+        connection: &mut Connection,
+        protocol: &'static str,
+    ) -> Result<(HeaderMap, hyper::upgrade::Upgraded), u16> {
+        let (_, mut request) = self.request();
+        request.extensions_mut().insert(hyper::ext::Protocol::from_static(protocol));
+        let asked = soon("an answer begins", connection.send(request)).await;
+        let Ok(answer) = asked else { return Err(0) };
+        if !answer.status().is_success() {
+            return Err(answer.status().as_u16());
+        }
+        let head = answer.headers().clone();
+        Ok((head, hyper::upgrade::on(answer).await.expect("bytes")))
+    }
+
     pub async fn try_open(self, connection: &mut Connection) -> hyper::Result<Streamed> {
         let (_, request) = self.request();
         let answer = soon("an answer begins", connection.send(request)).await?;
@@ -263,6 +293,13 @@ impl Streamed {
     pub async fn text(&mut self) -> String {
         let piece = self.next().await.expect("another piece").expect("an unbroken body");
         String::from_utf8(piece.to_vec()).unwrap()
+    }
+
+    /// What is left of the body, and the fields behind it.
+    pub async fn rest(self) -> hyper::Result<(Bytes, HeaderMap)> {
+        let rest = self.body.collect().await?;
+        let trailers = rest.trailers().cloned().unwrap_or_default();
+        Ok((rest.to_bytes(), trailers))
     }
 
     pub async fn whole(self) -> hyper::Result<Answer> {

@@ -128,6 +128,11 @@ fn operations_and_tiers_have_their_documented_defaults() {
     let operation = &policy.operations[0];
     assert!(operation.cost.is_none() && operation.tiers.is_none());
     assert_eq!(operation.meter.value, Meter::Flat);
+    assert!(operation.upgrade.is_empty() && operation.max_lifetime.is_none());
+    assert_eq!(operation.foreign_origins.value, ForeignOrigins::Forward);
+    let messages = &operation.messages;
+    assert_eq!((messages.max_size.value, messages.charged.value), (Bytes::mib(1), false));
+    assert!(messages.per_minute.is_none() && messages.max_count.is_none());
     let rules = &operation.request;
     assert!(rules.content_types.is_none() && rules.max_body.is_none() && rules.schema.is_none());
     assert!(rules.parameters.is_empty());

@@ -6,10 +6,10 @@ use super::{Compiler, one_of, shared};
 use crate::{
     policy::{
         diagnostic::{Diagnostic, Span},
-        file::{Meter, OperationFile, PolicyFile},
+        file::{ForeignOrigins, Meter, OperationFile, PolicyFile, Upgrade},
         read::At,
         route::{Pattern, Route, Router},
-        snapshot::{Dialect, Operation, RequestRules},
+        snapshot::{Dialect, MessageRules, Operation, RequestRules},
     },
     telemetry::Metrics,
     units::NanoUsd,
@@ -123,8 +123,22 @@ pub(super) fn build(
             },
             rules,
             upstream_wait: metrics.upstream_wait(&name),
+            websocket: messages(written),
+            max_lifetime: written.max_lifetime.map(|bound| bound.value),
+            refuses_foreign: written.foreign_origins.value == ForeignOrigins::Refuse,
             name,
         }
     };
     file.operations.iter().zip(rules).map(build).collect()
+}
+
+fn messages(operation: &OperationFile) -> Option<MessageRules> {
+    let written = &operation.messages;
+    let allowed = operation.upgrade.iter().any(|protocol| protocol.value == Upgrade::WebSocket);
+    allowed.then(|| MessageRules {
+        max_size: usize::try_from(written.max_size.value.0).unwrap_or(usize::MAX),
+        per_minute: written.per_minute.map(|bound| bound.value),
+        max_count: written.max_count.map(|bound| bound.value),
+        charged: written.charged.value,
+    })
 }

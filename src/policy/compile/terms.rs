@@ -103,12 +103,18 @@ pub(super) fn build(
                     let allowed = written.tiers.as_ref().is_none_or(|tiers| {
                         tiers.iter().any(|name| name.value == written_tier.name.value)
                     });
-                    let lines = lines(written_tier, &written.name.value, calendars, metrics);
-                    terms(allowed, written_tier, lines, cell)
+                    let lines = || lines(written_tier, &written.name.value, calendars, metrics);
+                    let inner = written.messages.charged.value.then(lines);
+                    let mut terms = terms(allowed, written_tier, lines(), cell);
+                    if let Some(inner) = inner {
+                        terms.message_limits = uncrowded(inner);
+                    }
+                    terms
                 }
                 _ => Terms {
                     allowed: true,
                     limits: Arc::default(),
+                    message_limits: Arc::default(),
                     shown: Vec::new(),
                     policy_header: None,
                     cell,
@@ -133,9 +139,16 @@ fn terms(
         allowed,
         policy_header: policy_header(&limits, &shown),
         limits: Arc::new(Limits { limits: limits.into(), concurrency }),
+        message_limits: Arc::default(),
         shown,
         cell,
     }
+}
+
+/// The limits of what happens inside a request that is in flight already.
+fn uncrowded(lines: Vec<Line>) -> Arc<Limits> {
+    let limits = lines.into_iter().map(|(limit, _)| limit).collect();
+    Arc::new(Limits { limits, concurrency: None })
 }
 
 /// The quotas and budgets that one operation meets in `tier`.

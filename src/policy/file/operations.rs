@@ -1,16 +1,21 @@
 //! `[operations.<name>]`: what kinds of work there are.
 
+use std::time::Duration;
+
 use http::Method;
 
 use super::super::{
     diagnostic::Diagnostic,
     read::{At, Parsed, Table, Wrong, words},
 };
-use super::{Name, RequestRulesFile, request};
+use super::{ForeignOrigins, MessagesFile, Name, RequestRulesFile, Upgrade, messages, request};
 use crate::units::NanoUsd;
 
 /// A cost above this, for one request, is probably a slip of the decimal point.
 const PLAUSIBLE: NanoUsd = NanoUsd::dollars_whole(1_000);
+
+/// The longest life that may be bounded: beyond it nobody counts.
+const MAX_LIFETIME: Duration = Duration::from_secs(31 * 86_400);
 
 /// One kind of work.
 #[derive(Debug, Clone)]
@@ -27,6 +32,14 @@ pub struct OperationFile {
     pub request: RequestRulesFile,
     /// The tiers that may do this. Default: all. Never empty.
     pub tiers: Option<Vec<At<Name>>>,
+    /// Protocols that a connection may switch to. Default: none, and asking is refused.
+    pub upgrade: Vec<At<Upgrade>>,
+    /// What may be said after the switch.
+    pub messages: MessagesFile,
+    /// How long an answer or a switched connection may last, 1 s to 31 d. Default: any time.
+    pub max_lifetime: Option<At<Duration>>,
+    /// What becomes of requests from origins that the policy does not name. Default `forward`.
+    pub foreign_origins: At<ForeignOrigins>,
 }
 
 /// A method and a path pattern.
@@ -93,7 +106,34 @@ fn operation(table: &mut Table<'_, '_>, name: Option<At<Name>>) -> Option<Operat
     }
     let request = table.table_or_empty("request", request::rules);
     let tiers = allowed(table);
-    Some(OperationFile { name: name?, routes: routes?, cost, meter, request, tiers })
+    let upgrade: Option<At<Vec<At<Upgrade>>>> = table.optional("upgrade");
+    let upgrade = upgrade.map(|upgrade| upgrade.value).unwrap_or_default();
+    let messages = messages(table, upgrade.is_empty());
+    let max_lifetime = table.optional_within("max_lifetime", Duration::from_secs(1)..=MAX_LIFETIME);
+    let foreign_origins = table.or("foreign_origins", ForeignOrigins::Forward);
+    Some(OperationFile {
+        name: name?,
+        routes: routes?,
+        cost,
+        meter,
+        request,
+        tiers,
+        upgrade,
+        messages,
+        max_lifetime,
+        foreign_origins,
+    })
+}
+
+/// Bounds of messages that nobody may send are a sign that `upgrade` was forgotten.
+fn messages(table: &mut Table<'_, '_>, forbidden: bool) -> MessagesFile {
+    if let Some(value) = table.value("messages").filter(|_| forbidden) {
+        value.refuse(
+            "this operation has no WebSockets",
+            "write upgrade = [\"websocket\"] beside it",
+        );
+    }
+    table.table_or_empty("messages", messages::read)
 }
 
 fn routes(table: &mut Table<'_, '_>) -> Option<Vec<At<RouteFile>>> {

@@ -4,7 +4,7 @@
 const MAX_WORD: usize = 64;
 
 /// Tables in which a key is usual, for keys that stand in the wrong one.
-const HOMES: [(&str, &str); 14] = [
+const HOMES: [(&str, &str); 17] = [
     ("unknown_model", "at the top of the file, above the first table"),
     ("content_types", "in [operations.<name>.request]"),
     ("max_depth", "in [operations.<name>.request]"),
@@ -13,6 +13,9 @@ const HOMES: [(&str, &str); 14] = [
     ("routes", "in [operations.<name>]"),
     ("cost", "in [operations.<name>]"),
     ("meter", "in [operations.<name>]"),
+    ("upgrade", "in [operations.<name>]"),
+    ("max_lifetime", "in [operations.<name>]"),
+    ("max_size", "in [operations.<name>.messages]"),
     ("quotas", "in [tiers.<name>]"),
     ("budget", "in [tiers.<name>]"),
     ("concurrency", "in [tiers.<name>]"),

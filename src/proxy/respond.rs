@@ -21,7 +21,10 @@ use super::{
     settle::Permit,
 };
 use crate::{
-    policy::{cors::Cors, snapshot::Policy},
+    policy::{
+        cors::Cors,
+        snapshot::{Dialect, Policy},
+    },
     sanitize::{self, Hits},
     telemetry::Protocol,
 };
@@ -32,6 +35,8 @@ const WHOLE: u64 = 64 << 10;
 const ERROR_BODY: usize = 8 << 10;
 /// How long the upstream has to finish a body that only the log wants.
 const ERROR_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+/// Where Anthropic's SDKs look for the id of a request.
+const SDK_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Headers of an upstream's 5xx that survive: official SDKs read the first three.
@@ -133,7 +138,11 @@ pub fn preflight(exchange: Box<Exchange>, request: &HeaderMap) -> Response<Downl
 
 /// A body in our shape.
 fn error(exchange: Box<Exchange>, refusal: &Refusal, mut fields: HeaderMap) -> Response<Download> {
-    let body = Bytes::from(refusal.body(exchange.dialect(), exchange.id_text()));
+    let dialect = exchange.dialect();
+    let body = Bytes::from(refusal.body(dialect, exchange.id_text()));
+    if dialect == Dialect::ModelSdk {
+        fields.insert(SDK_REQUEST_ID, exchange.id.clone());
+    }
     fields.insert(header::CONTENT_TYPE, JSON);
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     finish(exchange, refusal.status(), fields, |exchange| Download::whole(body, exchange))

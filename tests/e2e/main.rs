@@ -2,18 +2,20 @@
 //!
 //! Nothing here is simulated: each test writes a policy, starts `weir run` on free ports in
 //! front of an origin that lives in the test, and looks at it from outside. `harness`, `plan`,
-//! `sidecar`, `origin`, `client` and `raw` hide the plumbing; the other files hold the promises,
-//! one subject each. Every test has a deadline; none sleeps to be right.
+//! `sidecar`, `origin`, `dialect`, `tools`, `client` and `raw` hide the plumbing; the other files
+//! hold the promises, one subject each. Every test has a deadline; none sleeps to be right.
 // A test that cannot go on has failed: panics are how it says so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod client;
+mod dialect;
 mod harness;
 mod issuer;
 mod origin;
 mod plan;
 mod raw;
 mod sidecar;
+mod tools;
 
 mod bodies;
 mod certificates;
@@ -21,6 +23,7 @@ mod cleaning;
 mod commands;
 mod cors;
 mod crash;
+mod curl;
 mod demo;
 mod dependencies;
 mod enforcement;
@@ -35,6 +38,8 @@ mod proxies;
 mod refunds;
 mod reload;
 mod sdk;
+mod sdk_errors;
+mod sdk_streams;
 mod secrecy;
 mod seeing;
 mod slow;

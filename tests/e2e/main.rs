@@ -31,6 +31,7 @@ mod headers;
 mod identity;
 mod lifecycle;
 mod limits;
+mod mcp;
 mod metrics;
 mod passing;
 mod paths;

@@ -65,9 +65,10 @@ tools:
 	@missing=; \
 	command -v curl >/dev/null || missing="$$missing curl ca-certificates"; \
 	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v setpriv >/dev/null || missing="$$missing util-linux"; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
-	command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || missing="$$missing chromium-headless-shell"; \
+	test -n "$$WEIR_TEST_CHROMIUM" || ls /usr/lib/chromium/chromium* >/dev/null 2>&1 || missing="$$missing chromium-headless-shell"; \
 	test -z "$$missing" && exit 0; \
 	command -v apt-get >/dev/null || { echo "make: install these first:$$missing" >&2; exit 1; }; \
 	as_root=; test "$$(id -u)" = 0 || as_root="sudo -n"; \

@@ -17,7 +17,7 @@ const FACTS: &str = r#"%{stderr}{"status":%{response_code},"http":"%{http_versio
 const TABLES: &str = "[request]\nmax_body = \"8MiB\"";
 
 fn curl(sidecar: &Sidecar, options: &[&str], paths: &[&str]) -> Command {
-    let mut command = program(&["curl"], "curl");
+    let mut command = program("curl", "curl");
     command.args(["-q", "-sS", "-w", FACTS, "--max-time", "60", "--cacert"]);
     command.arg(sidecar.file("certs/ca.crt")).args(options);
     for path in paths {

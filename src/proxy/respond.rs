@@ -21,7 +21,10 @@ use super::{
     settle::Permit,
 };
 use crate::{
-    policy::{cors::Cors, snapshot::Policy},
+    policy::{
+        cors::Cors,
+        snapshot::{Dialect, Policy},
+    },
     sanitize::{self, Hits},
     telemetry::Protocol,
 };
@@ -34,6 +37,8 @@ const ERROR_BODY: usize = 8 << 10;
 const ERROR_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 /// Names a session of MCP; may be a JWT, and must come back as it was.
 const MCP_SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// Where Anthropic's SDKs look for the id of a request.
+const SDK_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Headers of an upstream's 5xx that survive: official SDKs read the first three.
@@ -148,7 +153,11 @@ fn error(exchange: Box<Exchange>, refusal: &Refusal, mut fields: HeaderMap) -> R
             Download::whole(Bytes::new(), exchange)
         });
     }
-    let body = Bytes::from(refusal.body(exchange.dialect(), exchange.id_text()));
+    let dialect = exchange.dialect();
+    let body = Bytes::from(refusal.body(dialect, exchange.id_text()));
+    if dialect == Dialect::ModelSdk {
+        fields.insert(SDK_REQUEST_ID, exchange.id.clone());
+    }
     fields.insert(header::CONTENT_TYPE, JSON);
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     finish(exchange, refusal.status(), fields, |exchange| Download::whole(body, exchange))

@@ -2,12 +2,13 @@
 //!
 //! Nothing here is simulated: each test writes a policy, starts `weir run` on free ports in
 //! front of an origin that lives in the test, and looks at it from outside. `harness`, `plan`,
-//! `sidecar`, `origin`, `client` and `raw` hide the plumbing; the other files hold the promises,
-//! one subject each. Every test has a deadline; none sleeps to be right.
+//! `sidecar`, `origin`, `dialect`, `tools`, `client` and `raw` hide the plumbing; the other files
+//! hold the promises, one subject each. Every test has a deadline; none sleeps to be right.
 // A test that cannot go on has failed: panics are how it says so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod client;
+mod dialect;
 mod frames;
 mod harness;
 mod issuer;
@@ -16,13 +17,16 @@ mod plan;
 mod raw;
 mod sidecar;
 mod talk;
+mod tools;
 
 mod bodies;
+mod browser;
 mod certificates;
 mod cleaning;
 mod commands;
 mod cors;
 mod crash;
+mod curl;
 mod demo;
 mod dependencies;
 mod enforcement;
@@ -39,6 +43,9 @@ mod proxies;
 mod refunds;
 mod reload;
 mod sdk;
+mod sdk_errors;
+mod sdk_mcp;
+mod sdk_streams;
 mod secrecy;
 mod seeing;
 mod slow;

@@ -48,7 +48,17 @@ enum Script {
     Silent(Option<mpsc::Sender<()>>),
     /// Echo, and each piece of the body as it comes.
     Watched(mpsc::UnboundedSender<Bytes>),
+    /// A connection that ends without an answer.
+    HungUp,
+    /// Whatever is made of the request's body.
+    Made(Maker),
 }
+
+/// Makes an answer of a request's body.
+pub type Maker = Box<dyn FnMut(&[u8]) -> Made + Send>;
+
+/// An answer that was made: status, headers, body.
+pub type Made = (u16, Vec<(String, String)>, Bytes);
 
 #[derive(Default)]
 struct State {
@@ -121,6 +131,16 @@ impl Origin {
         receiver
     }
 
+    /// Closes the connection of each request for `path`.
+    pub fn hangs_up(&self, path: &str) {
+        self.script(path, Script::HungUp);
+    }
+
+    /// Answers `path` with what `maker` makes of each request's body.
+    pub fn makes(&self, path: &str, maker: impl FnMut(&[u8]) -> Made + Send + 'static) {
+        self.script(path, Script::Made(Box::new(maker)));
+    }
+
     /// Everything that came so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
@@ -169,10 +189,22 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     });
     match turn(&state, head.uri.path()) {
         Turn::Respond(response) => Ok(response),
+        // A body that nobody reads would hide that the connection ends.
+        Turn::Pace(response) => read(body, None).await.map(|_| response),
         Turn::Wait(_given_up) => std::future::pending().await,
         Turn::Echo(watcher) => {
             let body = read(body, watcher).await?;
             Ok(echo(&head, &body))
+        }
+        Turn::HangUp => Err("as the test says".to_owned()),
+        Turn::Make => {
+            let body = read(body, None).await?;
+            let mut scripts = state.scripts.lock().unwrap();
+            let Some(Script::Made(maker)) = scripts.get_mut(head.uri.path()) else {
+                return Err("the script changed meanwhile".to_owned());
+            };
+            let (status, headers, body) = maker(&body);
+            Ok(respond(status, &headers, Full::new(body).boxed_unsync()))
         }
     }
 }
@@ -180,8 +212,11 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
 /// What to do with one request.
 enum Turn {
     Respond(Response<Given>),
+    Pace(Response<Given>),
     Wait(mpsc::Sender<()>),
     Echo(Option<mpsc::UnboundedSender<Bytes>>),
+    Make,
+    HangUp,
 }
 
 fn turn(state: &State, path: &str) -> Turn {
@@ -191,10 +226,12 @@ fn turn(state: &State, path: &str) -> Turn {
         }
         Some(Script::Paced(headers, receiver)) => {
             let receiver = receiver.take().expect("one request for each paced stream");
-            Turn::Respond(respond(200, headers, Fed(receiver).boxed_unsync()))
+            Turn::Pace(respond(200, headers, Fed(receiver).boxed_unsync()))
         }
         Some(Script::Silent(sender)) => Turn::Wait(sender.take().expect("one request")),
         Some(Script::Watched(sender)) => Turn::Echo(Some(sender.clone())),
+        Some(Script::Made(_)) => Turn::Make,
+        Some(Script::HungUp) => Turn::HangUp,
         None => Turn::Echo(None),
     }
 }

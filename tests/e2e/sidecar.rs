@@ -63,10 +63,15 @@ impl Running {
 
     /// Waits for the end; the exit code.
     pub async fn ended(&mut self) -> Option<i32> {
-        let status = until("the process ends", || self.child.try_wait().unwrap()).await;
+        until("the process ends", || self.try_ended()).await
+    }
+
+    /// The exit code, if it has ended.
+    pub fn try_ended(&mut self) -> Option<Option<i32>> {
+        let status = self.child.try_wait().unwrap()?;
         // The rest of what it said is still in the pipe.
         self.readers.drain(..).for_each(|reader| reader.join().unwrap());
-        status.code()
+        Some(status.code())
     }
 
     async fn serving(&mut self) -> (SocketAddr, SocketAddr) {

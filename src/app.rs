@@ -8,34 +8,32 @@
 //! # Failure
 //! Whatever is wrong at start-up is said before anything is bound.
 
+mod grants;
+mod signals;
+mod start;
+
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use signals::Signals;
+use start::{Prepared, Sockets};
 use tokio::{
     net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, mpsc},
     task::JoinSet,
 };
-use tokio_util::task::TaskTracker;
 
 use crate::{
     admin::{self, Admin},
-    clock::Clock,
-    health::HealthState,
     jwks,
-    ledger::{Embedded, Ledger, Options, Store, StoreError},
-    policy::{
-        compile::Settings,
-        diagnostic::{Color, Report},
-        handle::PolicyHandle,
-        load::{Compiled, Loader},
-    },
+    ledger::{Ledger, Store, StoreError},
+    policy::{compile::Settings, file::ListenAddress, handle::PolicyHandle},
     proxy::{CODES, Proxy, Shared, Upload},
-    reload::{InForce, Reloader},
+    reload::Reloader,
     server::{
-        self, BindError, Certificates, ConnectionLimits, Drain, Listener, Runtimes, TlsError,
-        Workers,
+        BindError, ConnectionLimits, Door, Drain, Listener, Runtimes, Senders, Socket, Tls,
+        TlsError, Workers,
     },
+    supervisor,
     telemetry::{LogFormat, Output, Telemetry},
     upstream::Pool,
 };
@@ -84,12 +82,24 @@ pub enum StartError {
 }
 
 /// What a proxy that has started tells.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Addresses {
-    /// Of the public listener.
-    pub public: SocketAddr,
+    /// Of the public listener, in the order of the policy; at least one.
+    pub public: Vec<ListenAddress>,
+    /// Of the way to https, if there is one.
+    pub redirect: Option<SocketAddr>,
     /// Of the operators' listener.
     pub admin: SocketAddr,
+}
+
+impl Addresses {
+    /// The port of the first public address that has one.
+    pub fn port(&self) -> Option<u16> {
+        self.public.iter().find_map(|address| match address {
+            ListenAddress::Ip(address) => Some(address.port()),
+            ListenAddress::Unix(_) => None,
+        })
+    }
 }
 
 /// Runs until a signal asks for the end; `started` is called once both ports answer.
@@ -101,9 +111,12 @@ pub fn run(options: &RunOptions, started: impl FnOnce(Addresses)) -> Result<(), 
     let telemetry = Telemetry::new(CODES, Arc::clone(&output), options.log_format);
     crate::telemetry::init_log(Arc::clone(&output), options.log_format);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime
-        .map_err(StartError::System)
-        .and_then(|runtime| runtime.block_on(serve(options, telemetry, started)));
+    let result = runtime.map_err(StartError::System).and_then(|runtime| {
+        let result = runtime.block_on(serve(options, telemetry, started));
+        // A start that was told to stop may still hang on a file.
+        runtime.shutdown_background();
+        result
+    });
     output.close();
     result
 }
@@ -113,84 +126,20 @@ async fn serve(
     telemetry: Telemetry,
     started: impl FnOnce(Addresses),
 ) -> Result<(), StartError> {
-    let loader = Loader::new(&options.policy);
-    let loaded = loader.load(&telemetry.metrics);
-    warn(&loaded.report);
-    let Compiled { policy, settings, .. } =
-        loaded.compiled.ok_or_else(|| StartError::Policy(loaded.report.render(Color::Never)))?;
-    let settings = with_addresses(settings, options);
-    let certificates = Certificates::load(&settings.certificate, &settings.key);
-    let certificates = Arc::new(certificates.map_err(StartError::Tls)?);
-    let directory = settings.store.directory.clone().ok_or(StartError::Redis)?;
-    // Both ports are claimed before the store is touched: a second process fails harmlessly.
-    let sockets = Sockets::claim(&settings)?;
+    let mut signals = Signals::new().map_err(StartError::System)?;
+    let asked = options.clone();
+    // Reading files and the store may take long, and must not keep a signal waiting.
+    let preparing = tokio::task::spawn_blocking(move || Prepared::new(&asked, telemetry));
+    let prepared = tokio::select! {
+        prepared = preparing => prepared.map_err(|error| StartError::System(error.into()))??,
+        () = signals.end() => {
+            tracing::info!("stopped before it had started");
+            return Ok(());
+        }
+    };
+    let Prepared { app, sockets, reloader } = prepared;
     let addresses = sockets.addresses().map_err(StartError::System)?;
-    let store_options = Options { max_subjects: settings.store.max_subjects, ..Options::default() };
-    let store = Embedded::open(&directory, store_options).map_err(StartError::Store)?;
-
-    telemetry.metrics.policy_sha256.store(Arc::new(policy.sha256.clone()));
-    telemetry.metrics.store_kind.store(Arc::new("embedded".to_owned()));
-    telemetry.metrics.store_up.set(1);
-    let handle = PolicyHandle::new(policy);
-    let shared = share(&handle, Ledger::Embedded(store), &telemetry);
-    let reloader = Reloader::new(
-        loader,
-        InForce {
-            settings: settings.clone(),
-            files: loaded.files,
-            text: loaded.text,
-            digest: loaded.digest,
-        },
-        Arc::clone(&handle),
-        Arc::clone(&certificates),
-        Arc::clone(&telemetry.metrics),
-    );
-    let app = App { settings, shared, handle, telemetry, certificates, drain: Drain::default() };
-    app.serve(options, sockets, reloader, || started(addresses)).await
-}
-
-/// The two listening sockets.
-struct Sockets {
-    public: TcpListener,
-    operators: TcpListener,
-}
-
-impl Sockets {
-    fn claim(settings: &Settings) -> Result<Self, BindError> {
-        let public = server::bind(settings.address)?;
-        Ok(Self { public, operators: server::bind(settings.admin.address)? })
-    }
-
-    fn addresses(&self) -> io::Result<Addresses> {
-        let public = self.public.local_addr()?;
-        Ok(Addresses { public, admin: self.operators.local_addr()? })
-    }
-}
-
-fn share(handle: &Arc<PolicyHandle>, ledger: Ledger, telemetry: &Telemetry) -> Arc<Shared> {
-    let (ledger, clock) = (Arc::new(ledger), Clock::System);
-    let metrics = Arc::clone(&telemetry.metrics);
-    let health = HealthState::new(&clock, Arc::clone(handle), Arc::clone(&ledger), metrics);
-    Arc::new(Shared {
-        policy: Arc::clone(handle),
-        ledger,
-        telemetry: telemetry.clone(),
-        clock,
-        health,
-        tasks: TaskTracker::new(),
-    })
-}
-
-fn with_addresses(mut settings: Settings, options: &RunOptions) -> Settings {
-    settings.address = options.address.unwrap_or(settings.address);
-    settings.admin.address = options.admin_address.unwrap_or(settings.admin.address);
-    settings
-}
-
-fn warn(report: &Report) {
-    for problem in report.diagnostics().iter().filter(|_| !report.has_errors()) {
-        tracing::warn!(problem = report.one_line(problem), "the policy may not be what is meant");
-    }
+    app.serve(options, signals, sockets, reloader, || started(addresses)).await
 }
 
 /// Everything that lives as long as the process.
@@ -199,7 +148,7 @@ struct App {
     shared: Arc<Shared>,
     handle: Arc<PolicyHandle>,
     telemetry: Telemetry,
-    certificates: Arc<Certificates>,
+    tls: Option<Arc<Tls>>,
     drain: Drain,
 }
 
@@ -208,17 +157,21 @@ impl App {
     async fn serve(
         self,
         options: &RunOptions,
+        mut signals: Signals,
         sockets: Sockets,
         reloader: Reloader,
         started: impl FnOnce(),
     ) -> Result<(), StartError> {
-        let mut signals = Signals::new().map_err(StartError::System)?;
         let threads = options.threads.unwrap_or_else(cores);
         let workers = Workers::start(options.runtimes, threads).map_err(StartError::System)?;
         let workers = Arc::new(workers);
         let pools: Vec<_> =
             (0..workers.len()).map(|_| Pool::new(Arc::clone(&self.telemetry.metrics))).collect();
-        let listener = self.listener(&workers, &pools)?;
+        let listener = self.listener(&workers, &pools);
+        let Sockets { public, redirect, operators } = sockets;
+        let doors = self.doors(public, redirect).map_err(StartError::System)?;
+        let metrics = Arc::clone(&self.telemetry.metrics);
+        let overload = self.shared.overload.watch(metrics).map_err(StartError::System)?;
 
         let (ended, drain_asked) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (hangup, hangups) = mpsc::channel(1);
@@ -228,14 +181,17 @@ impl App {
         background
             .spawn(jwks::watch(Arc::clone(&self.handle), Arc::clone(&self.telemetry.metrics)));
         background.spawn(sweep(Arc::clone(&self.shared), pools));
-        let admin = admin::serve(self.admin(&drain_asked), sockets.operators, Arc::clone(&ended));
+        let admin = admin::serve(self.admin(&drain_asked), operators, Arc::clone(&ended));
         let admin = tokio::spawn(admin);
-        let accepting = tokio::spawn(listener.serve(sockets.public));
+        let accepting = tokio::spawn(listener.serve(doors));
+        background.spawn(watchdog(Arc::clone(&workers)));
         started();
+        supervisor::ready("serving");
 
         signals.wait_for_end(&hangup, &drain_asked).await;
         let cut = self.drain(&mut signals, &hangup).await;
         drop(accepting.await);
+        drop(overload);
         self.finish(background, workers).await;
         ended.notify_one();
         // Operators' connections are theirs to close; they are not waited for long.
@@ -248,9 +204,16 @@ impl App {
     async fn drain(&self, signals: &mut Signals, hangup: &mpsc::Sender<()>) -> usize {
         tracing::info!("draining");
         self.shared.health.drain();
+        supervisor::stopping("draining");
         let nobody = Notify::new();
+        let listen = &self.settings.listen;
+        let finish = async {
+            // Whoever sends us work looks at readiness now and then; until it has, we serve.
+            tokio::time::sleep(listen.drain_delay).await;
+            self.drain.finish(listen.drain_timeout).await
+        };
         tokio::select! {
-            cut = self.drain.finish(self.settings.drain_timeout) => cut,
+            cut = finish => cut,
             () = signals.wait_for_end(hangup, &nobody) => {
                 self.drain.hasten();
                 self.drain.finish(Duration::ZERO).await
@@ -258,20 +221,30 @@ impl App {
         }
     }
 
-    fn listener(
+    /// What each listening socket leads to.
+    fn doors(
         &self,
-        workers: &Arc<Workers>,
-        pools: &[Arc<Pool<Upload>>],
-    ) -> Result<Listener<Proxy>, StartError> {
+        public: Vec<Socket>,
+        redirect: Option<TcpListener>,
+    ) -> io::Result<Vec<(Socket, Door)>> {
+        let first = public.iter().find_map(|socket| match socket {
+            Socket::Ip(listener) => Some(listener.local_addr()),
+            Socket::Unix(..) => None,
+        });
+        let own = first.transpose()?.map(|address| address.port());
+        let written = self.settings.listen.redirect.and_then(|(_, port)| port);
+        let way = Door::Redirect(written.or(own).unwrap_or(HTTPS));
+        let public = public.into_iter().map(|socket| (socket, Door::Main));
+        Ok(public.chain(redirect.map(|socket| (Socket::Ip(socket), way))).collect())
+    }
+
+    fn listener(&self, workers: &Arc<Workers>, pools: &[Arc<Pool<Upload>>]) -> Listener<Proxy> {
         let proxy =
             |pool: &Arc<Pool<Upload>>| Proxy::new(Arc::clone(&self.shared), Arc::clone(pool));
-        let settings = &self.settings;
-        Ok(Listener {
-            tls: server::server_config(
-                Arc::clone(&self.certificates),
-                &["h2", "http/1.1", "http/1.0"],
-            )
-            .map_err(StartError::Tls)?,
+        let settings = &self.settings.listen;
+        Listener {
+            tls: self.tls.clone(),
+            senders: Senders::new(&settings.proxy_protocol),
             handlers: pools.iter().map(proxy).collect(),
             workers: Arc::clone(workers),
             limits: ConnectionLimits {
@@ -280,11 +253,13 @@ impl App {
                 idle_timeout: settings.idle_timeout,
                 max_head_bytes: MAX_HEAD,
                 max_connections: settings.max_connections,
+                max_connections_per_address: settings.max_connections_per_address,
                 max_streams: MAX_STREAMS,
             },
+            overload: Arc::clone(&self.shared.overload),
             drain: self.drain.clone(),
             metrics: Arc::clone(&self.telemetry.metrics),
-        })
+        }
     }
 
     fn admin(&self, drain_asked: &Arc<Notify>) -> Arc<Admin> {
@@ -323,8 +298,22 @@ impl App {
 const MAX_HEAD: usize = 256 << 10;
 /// Streams that one HTTP/2 connection may have open (Envoy's figure for an edge).
 const MAX_STREAMS: u32 = 100;
+/// Where redirects lead when no address of ours has a port.
+const HTTPS: u16 = 443;
+
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Tells the service manager that every worker still answers, if it asks.
+async fn watchdog(workers: Arc<Workers>) {
+    let Some(patience) = supervisor::watchdog() else { return };
+    loop {
+        // A worker that does not answer leaves the manager without a word, as it should.
+        workers.answer().await;
+        supervisor::alive();
+        tokio::time::sleep(patience / 2).await;
+    }
 }
 
 /// Drops what is no longer needed, a part at a time.
@@ -335,37 +324,5 @@ async fn sweep(shared: Arc<Shared>, pools: Vec<Arc<Pool<Upload>>>) {
         shared.telemetry.metrics.store_up.set(i64::from(shared.ledger.is_up()));
         let longest = shared.policy.load().upstream.pool_idle_timeout;
         pools.iter().for_each(|pool| pool.sweep(longest));
-    }
-}
-
-/// The signals that a server listens to.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Returns when the end is asked for, by a signal or by an operator; passes SIGHUP on.
-    async fn wait_for_end(&mut self, hangup: &mpsc::Sender<()>, asked: &Notify) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                () = asked.notified() => return,
-                // A full channel already says that there is something to look at.
-                _ = self.hangup.recv() => {
-                    let _ = hangup.try_send(());
-                }
-            }
-        }
     }
 }

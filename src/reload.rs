@@ -29,7 +29,8 @@ use crate::{
         handle::PolicyHandle,
         load::{Loaded, Loader},
     },
-    server::Certificates,
+    server::{Prepared, Tls},
+    supervisor,
     telemetry::Metrics,
 };
 
@@ -45,7 +46,8 @@ pub struct Reloader {
     loader: Loader,
     settings: Settings,
     handle: Arc<PolicyHandle>,
-    certificates: Arc<Certificates>,
+    /// `None` for a plaintext listener.
+    tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
     /// Digest of what is in force.
     running: [u8; 32],
@@ -53,8 +55,10 @@ pub struct Reloader {
     text: Vec<u8>,
     /// Digest of what was rejected last, if the newest files are not in force.
     rejected: Option<[u8; 32]>,
-    /// The last problem of the certificate that was logged.
-    certificate_problem: Option<String>,
+    /// The last problems of the certificates that were logged.
+    certificate_problems: Vec<String>,
+    /// Whether the newest policy was rejected for the CAs of clients, which may be mended without it.
+    waits_for_clients: bool,
     files: Vec<PathBuf>,
 }
 
@@ -76,7 +80,7 @@ impl Reloader {
         loader: Loader,
         in_force: InForce,
         handle: Arc<PolicyHandle>,
-        certificates: Arc<Certificates>,
+        tls: Option<Arc<Tls>>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let InForce { settings, files, text, digest } = in_force;
@@ -84,12 +88,13 @@ impl Reloader {
             loader,
             settings,
             handle,
-            certificates,
+            tls,
             metrics,
             running: digest,
             text,
             rejected: None,
-            certificate_problem: None,
+            certificate_problems: Vec::new(),
+            waits_for_clients: false,
             files,
         }
     }
@@ -103,17 +108,28 @@ impl Reloader {
         // What changed between the first reading and the watch would never be noticed.
         self.look();
         loop {
+            let mut asked = false;
             let noticed = tokio::select! {
                 // An event is reason enough: two writes within one tick of the file system's
                 // clock look the same from outside.
                 Some(()) = events.recv() => true,
-                Some(()) = hangup.recv() => true,
+                Some(()) = hangup.recv() => {
+                    supervisor::reloading();
+                    asked = true;
+                    true
+                }
                 () = tokio::time::sleep(POLL) => self.fingerprint() != seen,
             };
             if noticed {
                 seen = self.rest(&mut events).await;
                 self.look();
                 watch.follow(&self.directories());
+            }
+            if asked {
+                supervisor::ready(match self.rejected {
+                    None => "serving",
+                    Some(_) => "serving; the newest policy is rejected",
+                });
             }
         }
     }
@@ -136,7 +152,7 @@ impl Reloader {
 
     /// Reads all files and puts what changed in force.
     pub fn look(&mut self) {
-        self.look_at_certificate();
+        self.look_at_certificates();
         let loaded = self.loader.load(&self.metrics);
         self.files.clone_from(&loaded.files);
         if loaded.digest == self.running && loaded.compiled.is_some() {
@@ -148,7 +164,7 @@ impl Reloader {
             return;
         }
         let refused = loaded.compiled.is_none();
-        if self.rejected != Some(loaded.digest) {
+        if self.rejected != Some(loaded.digest) || self.waits_for_clients {
             self.take(loaded);
         }
         if refused {
@@ -184,12 +200,23 @@ impl Reloader {
                     lines.push(report.one_line(problem));
                 }
             }
-            self.rejected = Some(digest);
-            self.metrics.reloads_rejected.add(1);
-            let problems = lines.join("\n");
-            tracing::error!(problems, "the new policy is rejected, the old one stays in force");
-            self.handle.reject(problems);
-            return;
+            self.waits_for_clients = false;
+            return self.reject(digest, lines.join("\n"));
+        };
+        // Whether there is TLS at all changes at the next start; until then what is shown stays.
+        let tls = self.tls.as_ref().filter(|_| !compiled.settings.listen.plaintext);
+        let prepared = match tls.map(|tls| tls.prepare(&compiled.settings.tls)) {
+            None => None,
+            Some(Ok(prepared)) => Some(prepared),
+            Some(Err(problem)) => {
+                // The policy counts on certificates that nobody could verify.
+                let is_known = self.waits_for_clients && self.rejected == Some(digest);
+                self.waits_for_clients = true;
+                if !is_known {
+                    self.reject(digest, problem.to_string());
+                }
+                return;
+            }
         };
         let waiting = self.settings.differences(&compiled.settings);
         if !waiting.is_empty() {
@@ -198,33 +225,54 @@ impl Reloader {
         self.metrics.policy_sha256.store(Arc::new(compiled.policy.sha256.clone()));
         let policy = self.handle.apply(compiled.policy);
         (self.running, self.rejected, self.text) = (digest, None, text);
+        self.waits_for_clients = false;
         self.metrics.reloads_applied.add(1);
         let (generation, sha256) = (policy.generation, &policy.sha256);
         tracing::info!(generation, %sha256, "a new policy is in force");
-    }
-
-    fn look_at_certificate(&mut self) {
-        let (chain, key) = (&self.settings.certificate, &self.settings.key);
-        match self.certificates.reload(chain, key) {
-            Ok(changed) => {
-                self.certificate_problem = None;
-                if changed {
-                    tracing::info!("a new certificate is in force");
-                }
-            }
-            Err(error) => {
-                let problem = error.to_string();
-                if self.certificate_problem.as_ref() != Some(&problem) {
-                    tracing::error!(problem, "the certificate cannot be used, the old one stays");
-                }
-                self.certificate_problem = Some(problem);
-            }
+        if let Some(prepared) = prepared {
+            self.settings.tls = compiled.settings.tls;
+            self.show(prepared);
         }
     }
 
+    fn reject(&mut self, digest: [u8; 32], problems: String) {
+        self.rejected = Some(digest);
+        self.metrics.reloads_rejected.add(1);
+        tracing::error!(problems, "the new policy is rejected, the old one stays in force");
+        self.handle.reject(problems);
+    }
+
+    fn look_at_certificates(&mut self) {
+        let Some(tls) = &self.tls else { return };
+        match tls.prepare(&self.settings.tls) {
+            Ok(prepared) => self.show(prepared),
+            Err(problem) => self.complain(vec![problem.to_string()]),
+        }
+    }
+
+    /// Puts certificates in force, and says what is wrong with those that are not new.
+    fn show(&mut self, prepared: Prepared) {
+        let Some(tls) = &self.tls else { return };
+        if prepared.has_new_certificates {
+            tracing::info!("a new certificate is in force");
+        }
+        if prepared.has_new_clients() {
+            tracing::info!("the CAs and revocation lists of clients are new");
+        }
+        let problems = prepared.problems.iter().map(ToString::to_string).collect();
+        tls.install(prepared);
+        self.complain(problems);
+    }
+
+    fn complain(&mut self, problems: Vec<String>) {
+        for problem in problems.iter().filter(|it| !self.certificate_problems.contains(it)) {
+            tracing::error!(problem, "the certificate cannot be used, the old one stays");
+        }
+        self.certificate_problems = problems;
+    }
+
     fn watched(&self) -> impl Iterator<Item = &Path> {
-        let own = [&self.settings.certificate, &self.settings.key];
-        self.files.iter().chain(own).map(PathBuf::as_path)
+        self.files.iter().map(PathBuf::as_path).chain(self.settings.tls.files())
     }
 
     fn directories(&self) -> BTreeSet<PathBuf> {

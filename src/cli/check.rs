@@ -1,13 +1,13 @@
 //! `weir check`
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
 
 use crate::{
     policy::{
         diagnostic::{Color, Severity},
         load::Loader,
     },
-    server::Certificates,
+    server::Tls,
     telemetry::Metrics,
 };
 
@@ -31,7 +31,7 @@ impl Check {
         let text = loaded.report.render(color());
         print!("{text}");
         let settings = &compiled.settings;
-        if let Err(error) = Certificates::load(&settings.certificate, &settings.key) {
+        if let Err(error) = Tls::load(&settings.tls, Arc::default()) {
             println!("warning: the certificate cannot be used yet: {error}");
             println!("  help: `weir cert dev` makes a pair for development");
         }

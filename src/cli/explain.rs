@@ -201,6 +201,7 @@ fn source(source: Option<&Source>) -> String {
         Some(Source::Path { pattern, parameter, .. }) => {
             format!("`{parameter}` of the path pattern `{pattern}`")
         }
+        Some(Source::ClientCertificate(_)) => "its certificate is verified".into(),
         Some(Source::Address { .. }) => "its address; no other source found a credential".into(),
         None => "unknown".into(),
     }

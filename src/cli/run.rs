@@ -48,8 +48,12 @@ impl Run {
             admin_address: None,
         };
         app::run(&options, |at| {
-            let (address, admin) = (at.public, at.admin);
-            tracing::info!(%address, %admin, version = env!("CARGO_PKG_VERSION"), "serving");
+            let addresses: Vec<String> = at.public.iter().map(ToString::to_string).collect();
+            let address = addresses.first().map(String::as_str).unwrap_or_default();
+            let all = (addresses.len() > 1).then(|| addresses.join(" "));
+            let redirect = at.redirect.map(|address| address.to_string());
+            let (admin, version) = (at.admin, env!("CARGO_PKG_VERSION"));
+            tracing::info!(%address, %admin, addresses = all, redirect, version, "serving");
         })?;
         Ok(())
     }

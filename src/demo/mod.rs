@@ -80,7 +80,7 @@ impl Demo {
             admin_address: local(self.admin_port),
         };
         let result = app::run(&options, |at| {
-            let text = welcome(&home.0, &key, at);
+            let text = welcome(&home.0, &key, &at);
             // Without a terminal to read it the demo still runs.
             drop(io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()));
         });
@@ -134,8 +134,8 @@ impl Drop for Home {
 }
 
 /// What to try. Each block is one paste.
-fn welcome(home: &Path, key: &str, at: Addresses) -> String {
-    let (url, admin) = (format!("https://localhost:{}", at.public.port()), at.admin);
+fn welcome(home: &Path, key: &str, at: &Addresses) -> String {
+    let (url, admin) = (format!("https://localhost:{}", at.port().unwrap_or_default()), at.admin);
     let curl = format!("curl -sS --cacert {}", home.join("certs/ca.crt").display());
     let json = "-H 'Content-Type: application/json'";
     let policy = home.join("policy.toml");

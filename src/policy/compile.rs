@@ -5,7 +5,9 @@
 //! nothing did is a [`Policy`] built. Problems are collected, not thrown, so an
 //! operator sees all of them at once.
 
+mod certificate_source;
 mod identity;
+mod listen;
 mod operations;
 mod sanitize;
 mod settings;
@@ -14,6 +16,7 @@ mod upstream;
 
 use std::{path::Path, sync::Arc};
 
+pub use listen::{ClientSettings, ListenSettings, PairSettings, TlsSettings};
 pub(super) use sanitize::Redactors;
 pub use settings::{AdminSettings, Settings, StoreSettings};
 
@@ -98,7 +101,7 @@ pub(super) fn compile(
             dependencies: file.health.dependencies.iter().filter_map(dependency).collect(),
         },
     };
-    Some((policy, settings?))
+    Some((policy, settings))
 }
 
 fn trusted(file: &PolicyFile) -> Trusted {

@@ -13,11 +13,14 @@
 
 mod admin;
 mod alerts;
+mod bind;
+mod certificates;
 mod cors;
 mod enforcement;
 mod header;
 mod health;
 mod identity;
+mod identity_certificate;
 mod listen;
 mod messages;
 mod name;
@@ -33,6 +36,8 @@ mod url;
 pub use admin::AdminFile;
 pub(super) use admin::DEFAULT_ADMIN;
 pub use alerts::{AlertRuleFile, AlertsFile};
+pub use bind::{FileMode, HostName, ListenAddress};
+pub use certificates::{CertificatesFile, ClientCertificatesFile, PairFile};
 pub use cors::{CorsFile, Origin};
 pub use enforcement::{EnforcementFile, Mode};
 pub use header::HeaderFile;
@@ -40,7 +45,8 @@ pub use health::{DependencyFile, HealthFile};
 pub use identity::{
     ApiKeyFile, IdentityFile, Jwks, JwtFile, PathIdentityFile, SourceKind, TrustedProxyFile,
 };
-pub use listen::{ListenFile, TlsFile, TrustedFile};
+pub use identity_certificate::{CertificateField, CertificateIdentityFile};
+pub use listen::{ListenFile, TrustedFile};
 pub use messages::{ForeignOrigins, MessagesFile, Upgrade};
 pub use name::Name;
 pub use operations::{Meter, OperationFile, RouteFile};

@@ -7,7 +7,9 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use http::HeaderName;
+use regex_automata::meta::Regex;
 
+pub use super::file::CertificateField;
 use super::{jwt::Tokens, route::Pattern, snapshot::TierId};
 use crate::clock::Timestamp;
 
@@ -50,6 +52,8 @@ pub enum Source {
         /// For everybody found here.
         tier: TierId,
     },
+    /// What the client proved in the TLS handshake.
+    ClientCertificate(CertificateSource),
     /// The client's address.
     Address {
         /// For everybody found here.
@@ -70,6 +74,19 @@ pub struct ProxyHeaders {
     pub tiers: HashMap<Box<str>, TierId>,
     /// Whether the fields are passed on to the upstream.
     pub forward: bool,
+}
+
+/// A source that reads the client's certificate.
+#[derive(Debug)]
+pub struct CertificateSource {
+    /// The part of the certificate that names the subject.
+    pub field: CertificateField,
+    /// What it must match, whole; `None` takes anything.
+    pub pattern: Option<Regex>,
+    /// For everybody found here.
+    pub tier: TierId,
+    /// Whether no later source reads certificates: one that nobody found is then wrong.
+    pub is_last: bool,
 }
 
 /// API keys by the SHA-256 of their text.

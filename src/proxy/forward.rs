@@ -189,6 +189,7 @@ fn count_informational(exchange: &Exchange, request: &mut Request<Upload>) {
 
 fn introduce(exchange: &Exchange, fields: &mut HeaderMap, said: Said, host: &HeaderValue) {
     let peer = (exchange.peer.ip(), &exchange.peer.ip);
+    let said = said.over(exchange.peer.is_secure);
     introduce::upstream(fields, &exchange.address, said, peer, host);
     fields.insert(REQUEST_ID, exchange.id.clone());
     fields.insert(TRACEPARENT, exchange.trace.header());

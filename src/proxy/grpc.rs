@@ -80,7 +80,7 @@ const fn status_of(code: Code) -> u16 {
         | Code::PayloadTooLarge
         | Code::HeadersTooLarge => 8,
         // UNIMPLEMENTED
-        Code::NotFound | Code::MethodNotAllowed => 12,
+        Code::NotFound | Code::MethodNotAllowed | Code::MisdirectedRequest => 12,
         // INTERNAL
         Code::UpstreamInvalid | Code::InternalError => 13,
         // UNAVAILABLE

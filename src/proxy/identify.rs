@@ -20,6 +20,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
+    certificate,
     exchange::Exchange,
     forwarded::CallerAddress,
     refusal::{Code, Refusal},
@@ -34,6 +35,7 @@ use crate::{
         route::Pattern,
         snapshot::TierId,
     },
+    server::PeerCertificate,
 };
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -63,6 +65,8 @@ pub struct Seen<'a> {
     pub ip: IpAddr,
     /// Whether a trusted proxy is connected.
     pub vouched: bool,
+    /// What the connection proved in its handshake.
+    pub certificate: Option<&'a PeerCertificate>,
     /// Now.
     pub now: Timestamp,
 }
@@ -70,7 +74,12 @@ pub struct Seen<'a> {
 impl<'a> Seen<'a> {
     /// A request for `path` from `address`.
     pub fn new(path: &'a str, address: &CallerAddress, now: Timestamp) -> Self {
-        Self { path, ip: address.ip, vouched: address.vouched, now }
+        Self { path, ip: address.ip, vouched: address.vouched, certificate: None, now }
+    }
+
+    /// The same, over a connection that proved this in its handshake.
+    pub fn with(self, certificate: Option<&'a PeerCertificate>) -> Self {
+        Self { certificate, ..self }
     }
 }
 
@@ -98,6 +107,7 @@ pub async fn caller(
 ) -> Result<Caller, Box<Refusal>> {
     let policy = Arc::clone(&exchange.policy);
     let seen = Seen::new(&exchange.path, &exchange.address, exchange.began);
+    let seen = seen.with(exchange.peer.certificate.as_deref());
     let presented = take_credentials(&policy.identity, seen.vouched, headers);
     let found = look_twice(&policy.identity, seen, &presented).await;
     give_back(&policy.identity, seen.vouched, &found, presented, headers);
@@ -167,6 +177,7 @@ fn look(
             Source::Path { pattern, parameter, tier } => {
                 by_path(pattern, parameter, *tier, seen.path)?
             }
+            Source::ClientCertificate(source) => certificate::caller(source, seen.certificate)?,
             Source::Address { tier } => {
                 Some(Caller { subject: address_subject(seen.ip), tier: *tier })
             }

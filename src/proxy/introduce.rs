@@ -51,6 +51,16 @@ impl Said {
     }
 }
 
+impl Said {
+    /// Without TLS, and without a better word, the scheme is http.
+    pub fn over(mut self, is_secure: bool) -> Self {
+        if !is_secure {
+            self.proto.get_or_insert(HeaderValue::from_static("http"));
+        }
+        self
+    }
+}
+
 /// `Forwarded` as one list, if every element of it has an address.
 fn elements(headers: &HeaderMap) -> Option<HeaderValue> {
     let values = headers.get_all(header::FORWARDED);

@@ -17,6 +17,7 @@
 //! request alone.
 
 mod admit;
+mod certificate;
 mod discard;
 mod download;
 mod exchange;
@@ -69,7 +70,7 @@ use crate::{
         identity::Caller,
         snapshot::{Mode, Policy},
     },
-    server::{Bounds, Fault, Handler, Peer, Tunnel},
+    server::{Bounds, Fault, Handler, Overload, Peer, Pressure, Tunnel},
     telemetry::Telemetry,
     units::NanoUsd,
     upstream::Pool,
@@ -94,6 +95,8 @@ pub struct Shared {
     pub clock: Clock,
     /// What the health document says.
     pub health: Arc<HealthState>,
+    /// Gives way when memory runs out.
+    pub overload: Arc<Overload>,
     /// Owns what outlives an exchange.
     pub tasks: TaskTracker,
 }
@@ -121,8 +124,19 @@ impl Proxy {
         let caller = identify::caller(exchange, &mut head.headers).await;
         let mut permit = self.permit(exchange, caller).await?;
         let checked = validate::request(exchange, head).await?;
-        let reply = forward::send(exchange, &mut permit, checked, &self.pool).await?;
+        let reply = forward::send(exchange, &mut permit, checked, &self.pool).await;
+        let reply = reply.map_err(|refusal| self.leaving(&permit, refusal))?;
         Ok((permit, reply))
+    }
+
+    /// At a stop the service behind us may be the first to go: then the caller may safely try
+    /// another instance, and is told so.
+    fn leaving(&self, permit: &Permit, refusal: Box<Refusal>) -> Box<Refusal> {
+        let is_away = refusal.code == Code::UpstreamUnreachable && !permit.was_sent();
+        if is_away && !self.shared.health.is_ready() {
+            return Box::new(Refusal { detail: refusal.detail, ..*Refusal::new(Code::Draining) });
+        }
+        refusal
     }
 
     /// Admits the caller, as far as the policy's mode enforces it.
@@ -158,6 +172,9 @@ impl Proxy {
             let (status, body) = self.shared.health.document(self.shared.clock.now());
             let json = HeaderValue::from_static("application/json");
             return respond::local(exchange, status, json, body);
+        }
+        if exchange.peer.is_surplus || self.shared.overload.pressure() >= Pressure::NoRequests {
+            return respond::refuse(exchange, Refusal::new(Code::Overloaded));
         }
         match self.pass(&mut exchange, head).await {
             Ok((permit, reply)) if reply.head.status == StatusCode::SWITCHING_PROTOCOLS => {

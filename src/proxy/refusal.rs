@@ -47,6 +47,8 @@ pub enum Code {
     ExpectationFailed,
     /// The head is larger than the limit.
     HeadersTooLarge,
+    /// For a host that the connection's certificate does not stand for.
+    MisdirectedRequest,
     /// The upstream accepts no connection.
     UpstreamUnreachable,
     /// The upstream's answer cannot be used.
@@ -89,6 +91,7 @@ pub const CODES: &[&str] = &[
     "too_many_concurrent",
     "expectation_failed",
     "headers_too_large",
+    "misdirected_request",
     "upstream_unreachable",
     "upstream_invalid",
     "upstream_circuit_open",
@@ -161,6 +164,11 @@ impl Code {
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "HeadersTooLarge",
                 "The request's headers are larger than allowed.",
+            ),
+            Self::MisdirectedRequest => (
+                S::MISDIRECTED_REQUEST,
+                "MisdirectedRequest",
+                "This connection is not for that host. Open another one.",
             ),
             Self::UpstreamUnreachable => {
                 (S::BAD_GATEWAY, "BadGateway", "The service cannot be reached.")

@@ -26,6 +26,7 @@ use crate::{
         snapshot::{Dialect, Policy},
     },
     sanitize::{self, Hits},
+    server::Pressure,
     telemetry::Protocol,
 };
 
@@ -226,6 +227,9 @@ pub fn finish(
     limits::show(&exchange, &mut fields);
     policy.cors.apply(exchange.origin, &mut fields);
     leave_body(&mut exchange, &mut fields);
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        leave_connection(&exchange, &mut fields);
+    }
     let mut response = Response::new(body(exchange));
     *response.status_mut() = status;
     *response.version_mut() = Version::HTTP_11;
@@ -250,6 +254,15 @@ fn leave_body(exchange: &mut Exchange, fields: &mut HeaderMap) {
                 exchange.shared.tasks.spawn(discard::rest(body));
             }
         }
+    }
+}
+
+/// Says that the connection ends when there is no memory to keep it, or no room.
+// HTTP/2 says the same with GOAWAY, by itself.
+fn leave_connection(exchange: &Exchange, fields: &mut HeaderMap) {
+    let pressed = exchange.shared.overload.pressure() >= Pressure::NoKeepAlive;
+    if (pressed || exchange.peer.is_surplus) && exchange.peer.protocol == Protocol::Http1 {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -34,6 +34,11 @@ impl Permit {
         self.sent = false;
     }
 
+    /// Whether the request may have reached the upstream.
+    pub fn was_sent(&self) -> bool {
+        self.sent
+    }
+
     /// What is charged as things stand.
     pub fn charged(&self) -> NanoUsd {
         if self.sent && self.hold.is_some() { self.cost } else { NanoUsd(0) }

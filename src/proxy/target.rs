@@ -33,6 +33,7 @@ pub fn resolve(exchange: &mut Exchange, head: &Parts) -> Result<(), Box<Refusal>
         return Err(refusal);
     }
     check_host(head)?;
+    check_tenant(exchange, head)?;
     let bad = |error: path::PathError| Refusal::new(Code::BadRequest).detail(error.to_string());
     let path = path::canonical(head.uri.path()).map_err(bad)?;
     exchange.path = path.into_owned();
@@ -112,6 +113,18 @@ pub(super) fn is_host(text: &str) -> bool {
     };
     let digits = |port: &str| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
     host && port.is_none_or(|port| digits(port) && port.parse::<u16>().is_ok())
+}
+
+/// A connection that was shown one tenant's certificate carries no requests for another (RFC 9110, 15.5.20).
+fn check_tenant(exchange: &Exchange, head: &Parts) -> Result<(), Box<Refusal>> {
+    if !exchange.peer.has_tenants() {
+        return Ok(());
+    }
+    let host = host(&head.uri, &head.headers);
+    match host.as_ref().and_then(|host| host.to_str().ok()) {
+        Some(host) if !exchange.peer.owns(host) => Err(Refusal::new(Code::MisdirectedRequest)),
+        _ => Ok(()),
+    }
 }
 
 /// The host that the caller asked for.

@@ -34,6 +34,9 @@ pub enum UploadError {
     /// The caller left, or broke the framing.
     #[error("the body broke off")]
     Broken,
+    /// Memory ran out while it was collected.
+    #[error("there is no memory for the body")]
+    NoRoom,
 }
 
 /// How far a body has come; shared with whoever waits for the answer.
@@ -62,6 +65,7 @@ impl Progress {
             1 => Some(UploadError::TooLarge),
             2 => Some(UploadError::TooSlow),
             3 => Some(UploadError::Broken),
+            4 => Some(UploadError::NoRoom),
             _ => None,
         }
     }
@@ -71,6 +75,7 @@ impl Progress {
             UploadError::TooLarge => 1,
             UploadError::TooSlow => 2,
             UploadError::Broken => 3,
+            UploadError::NoRoom => 4,
         };
         self.failed.store(code, Relaxed);
         error

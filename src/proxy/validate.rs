@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     policy::snapshot::{Mode, RequestRules},
+    server::Pressure,
     telemetry::Protocol,
 };
 
@@ -107,11 +108,16 @@ async fn read_whole(
     let began = Instant::now();
     let mut whole = BytesMut::new();
     let mut patience = Patience::new(deadline, exchange.policy.min_rate);
+    let overload = &exchange.shared.overload;
     let Some(body) = &mut exchange.body else { return Ok(Bytes::new()) };
     let read = async {
         while let Some(data) = next(body, &mut patience).await? {
             if (whole.len() + data.len()) as u64 > rules.max_body {
                 return Err(UploadError::TooLarge);
+            }
+            // What is collected is what fills the memory; the last step gives it up.
+            if overload.pressure() >= Pressure::NoConnections {
+                return Err(UploadError::NoRoom);
             }
             whole.extend_from_slice(&data);
         }
@@ -143,6 +149,7 @@ pub fn refusal(error: UploadError) -> Box<Refusal> {
     match error {
         UploadError::TooLarge => Refusal::new(Code::PayloadTooLarge),
         UploadError::TooSlow => Refusal::new(Code::RequestTimeout),
+        UploadError::NoRoom => Refusal::new(Code::Overloaded),
         UploadError::Broken => Refusal::new(Code::BadRequest).detail("the body broke off"),
     }
 }

@@ -1,86 +1,116 @@
-//! Takes connections from a listening socket and gives them to workers.
+//! Takes connections from listening sockets and gives them to workers.
+//!
+//! Past the bound on connections, up to [`TOLD`] more are served far enough to be
+//! told 503; what comes beyond is closed at once, because a handshake costs more
+//! than all that a refusal saves. An address past its own bound is closed at once.
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::task::JoinSet;
 
-use super::{ConnectionLimits, Drain, Handler, Workers, http, io::Paced, workers::Place};
-use crate::telemetry::{Handshake, Metrics, Protocol};
+use super::{
+    ConnectionLimits, Drain, Handler, Overload, Peer, Senders, Socket, Tls, Workers,
+    crowd::{Crowd, Guest},
+    http,
+    opening::Opening,
+    redirect,
+    transport::{Arrival, Stream, Transport},
+    workers::Place,
+};
+use crate::telemetry::{Handshake, Metrics};
 
-/// The longest queue of connections that the kernel keeps for us.
-const BACKLOG: u32 = 4096;
 /// How long accepting pauses when the system has no descriptor left.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Connections past the bound that are told so at once.
+const TOLD: usize = 64;
+/// How long such a connection lives on after its handshake.
+const TOLD_FOR: Duration = Duration::from_secs(2);
+/// Whoever can open a unix socket of ours is on this machine.
+const THIS_MACHINE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A socket cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}")]
-pub struct BindError {
-    /// The address that was asked for.
-    pub address: SocketAddr,
-    /// Why not.
-    #[source]
-    pub source: io::Error,
+/// What connections of a listening socket get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The service.
+    Main,
+    /// The way to https, on this port.
+    Redirect(u16),
 }
 
-/// Claims `address`; a second process that wants it fails.
-///
-/// # Errors
-/// When the address is taken or not ours.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    let open = || {
-        let socket = match address {
-            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
-        };
-        // Only lets us take over connections in TIME_WAIT; two listeners still collide.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    open().map_err(|source| BindError { address, source })
-}
-
-/// All that the connections of a listening socket need.
+/// All that the connections of the listening sockets need.
 pub struct Listener<H> {
-    /// The TLS side.
-    pub tls: Arc<ServerConfig>,
+    /// The TLS side; `None` for plaintext.
+    pub tls: Option<Arc<Tls>>,
+    /// Who must say on whose behalf it connects.
+    pub senders: Senders,
     /// One handler per worker.
     pub handlers: Vec<Arc<H>>,
     /// The threads.
     pub workers: Arc<Workers>,
     /// Bounds of each connection.
     pub limits: ConnectionLimits,
+    /// Gives way when memory runs out.
+    pub overload: Arc<Overload>,
     /// Ends it all.
     pub drain: Drain,
     /// Where connections are counted.
     pub metrics: Arc<Metrics>,
 }
 
+/// A connection that is ready for HTTP.
+struct Opened {
+    stream: Stream,
+    peer: Peer,
+    guest: Option<Guest>,
+}
+
 impl<H: Handler> Listener<H> {
-    /// Accepts from `socket` until draining begins, and closes it then: connections that are
-    /// still open must not keep new ones waiting in its queue.
-    pub async fn serve(self, socket: TcpListener) {
-        let listener = Arc::new(self);
-        let drain = listener.drain.clone();
-        tokio::select! {
-            () = drain.begun() => {}
-            () = listener.accept(&socket) => {}
+    /// Accepts from `sockets` until draining begins, and closes them then: connections that are
+    /// still open must not keep new ones waiting in a queue.
+    pub async fn serve(self, sockets: Vec<(Socket, Door)>) {
+        let limits = self.limits;
+        let is_bounded = limits.max_connections_per_address < limits.max_connections;
+        let crowd = is_bounded.then(|| Crowd::new(limits.max_connections_per_address));
+        let drain = self.drain.clone();
+        let open = Arc::new(Open { listener: self, crowd });
+        let mut accepting = JoinSet::new();
+        for (socket, door) in sockets {
+            let open = Arc::clone(&open);
+            accepting.spawn(async move { open.accept(&socket, door).await });
         }
+        drain.begun().await;
+        accepting.shutdown().await;
     }
 
-    async fn accept(self: &Arc<Self>, socket: &TcpListener) {
+    /// Returns when a connection should end after what it carries: at a drain; when memory runs
+    /// out, unless nothing was asked on it yet; soon, when it is one too many.
+    pub(super) async fn ending(&self, peer: Arc<Peer>) {
+        if peer.is_surplus {
+            // It is over either way.
+            return drop(tokio::time::timeout(TOLD_FOR, self.drain.asks(&peer)).await);
+        }
+        self.drain.asks(&peer).await;
+    }
+}
+
+/// A listener at work.
+struct Open<H> {
+    listener: Listener<H>,
+    crowd: Option<Arc<Crowd>>,
+}
+
+impl<H: Handler> Open<H> {
+    async fn accept(self: &Arc<Self>, socket: &Socket, door: Door) {
         let mut complained = None;
         loop {
+            self.listener.overload.admits().await;
             match socket.accept().await {
-                Ok((stream, address)) => self.dispatch(stream, address),
+                Ok(arrival) => self.dispatch(arrival, door),
                 Err(error) => {
                     complain(&mut complained, &error);
                     if is_ours(&error) {
@@ -91,52 +121,95 @@ impl<H: Handler> Listener<H> {
         }
     }
 
-    fn dispatch(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
-        if self.workers.open() >= self.limits.max_connections {
-            self.metrics.connections_shed.add(1);
+    fn dispatch(self: &Arc<Self>, arrival: Arrival, door: Door) {
+        let Listener { workers, limits, metrics, drain, .. } = &self.listener;
+        let open = workers.open();
+        let is_surplus = open >= limits.max_connections;
+        if is_surplus {
+            metrics.connections_shed.add(1);
+        }
+        if open >= limits.max_connections + TOLD || (is_surplus && door != Door::Main) {
             return;
         }
-        let Some((index, place)) = self.workers.place() else { return };
-        // The socket moves to the worker's own event queue.
-        let Ok(stream) = stream.into_std() else { return };
-        let listener = Arc::clone(self);
+        // Who is spoken for is known only after the PROXY header.
+        let spoken_for = self.listener.senders.include(arrival.address());
+        let Ok(guest) = self.enter(arrival.address().filter(|_| !spoken_for)) else { return };
+        let Some((index, place)) = workers.place() else { return };
+        let open = Arc::clone(self);
         let task = async move {
-            let Ok(stream) = TcpStream::from_std(stream) else { return };
-            let cut = listener.drain.clone();
+            let cut = open.listener.drain.clone();
+            let turn = Turn { index, place, guest, spoken_for, is_surplus };
             tokio::select! {
-                () = listener.connection(index, stream, address, place) => {}
+                () = open.connection(arrival, door, turn) => {}
                 () = cut.cut() => {}
             }
         };
-        self.workers.spawn(index, self.drain.track(task));
+        workers.spawn(index, drain.track(task));
     }
 
-    async fn connection(&self, index: usize, tcp: TcpStream, address: SocketAddr, _place: Place) {
-        // Without it, small answers would wait for the client's delayed acknowledgement.
-        if tcp.set_nodelay(true).is_err() {
-            return;
+    /// Counts a connection for its address.
+    fn enter(&self, address: Option<SocketAddr>) -> Result<Option<Guest>, Shed> {
+        let (Some(crowd), Some(address)) = (&self.crowd, address) else { return Ok(None) };
+        let guest = crowd.enter(address.ip());
+        if guest.is_none() {
+            self.listener.metrics.addresses_shed.add(1);
         }
-        let Some(handler) = self.handlers.get(index) else { return };
-        let rate = handler.bounds().min_rate;
-        let tcp = Paced::new(tcp, rate, address, Arc::clone(&self.metrics));
-        let handshake = TlsAcceptor::from(Arc::clone(&self.tls)).accept(tcp);
-        let stream = match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(_)) => return self.metrics.handshake(Handshake::Failed),
-            Err(_) => return self.metrics.handshake(Handshake::TimedOut),
+        guest.map(Some).ok_or(Shed)
+    }
+
+    async fn connection(&self, arrival: Arrival, door: Door, turn: Turn) {
+        let index = turn.index;
+        let limits = &self.listener.limits;
+        let address = arrival.address().unwrap_or(THIS_MACHINE);
+        let Ok(transport) = arrival.take() else { return };
+        if let Door::Redirect(port) = door {
+            return redirect::serve(transport, port, limits.header_timeout).await;
+        }
+        let opening = self.open(transport, address, turn);
+        let Ok(opened) = tokio::time::timeout(limits.handshake_timeout, opening).await else {
+            return self.listener.metrics.handshake(Handshake::TimedOut);
         };
-        let (_, session) = stream.get_ref();
-        self.metrics.handshake(match session.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_2) => Handshake::Tls12,
-            _ => Handshake::Tls13,
-        });
-        let protocol = match session.alpn_protocol() {
-            Some(b"h2") => Protocol::Http2,
-            _ => Protocol::Http1,
-        };
-        http::serve(self, Arc::clone(handler), stream, address, protocol).await;
+        let Some((Opened { stream, peer, guest }, _place)) = opened else { return };
+        let _guest = guest;
+        if let Some(handler) = self.listener.handlers.get(index) {
+            http::serve(&self.listener, Arc::clone(handler), stream, Arc::new(peer)).await;
+        }
+    }
+
+    /// All that comes before HTTP. `None` when the connection is not to be served.
+    async fn open(
+        &self,
+        mut transport: Transport,
+        mut address: SocketAddr,
+        turn: Turn,
+    ) -> Option<(Opened, Place)> {
+        let listener = &self.listener;
+        let rate = listener.handlers.get(turn.index)?.bounds().min_rate;
+        let Listener { tls, metrics, .. } = listener;
+        let opening = Opening { tls: tls.as_deref(), metrics, rate };
+        let Turn { place, mut guest, spoken_for, is_surplus, .. } = turn;
+        if spoken_for {
+            address = opening.introduced(&mut transport, address).await?;
+            guest = self.enter(Some(address)).ok()?;
+        }
+        let (stream, mut peer) = opening.stream(transport, address).await?;
+        peer.is_surplus = is_surplus;
+        peer.is_local = address == THIS_MACHINE;
+        Some((Opened { stream, peer, guest }, place))
     }
 }
+
+/// A connection on its way to HTTP.
+struct Turn {
+    index: usize,
+    place: Place,
+    guest: Option<Guest>,
+    spoken_for: bool,
+    is_surplus: bool,
+}
+
+/// An address has as many connections as it may.
+struct Shed;
 
 /// Errors of this process or machine, as against those of the one connection.
 fn is_ours(error: &io::Error) -> bool {

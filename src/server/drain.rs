@@ -5,13 +5,25 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::Peer;
+
 /// How long before the end what never ends by itself is told to part.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// What connections are asked. One channel for both, since each connection looks at it whenever
+/// it wakes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    /// To end after what they carry, for good.
+    drain: bool,
+    /// How often they were asked to end because there are too many.
+    reminders: u64,
+}
 
 /// Tells every connection to finish, and waits until they have.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    asked: Arc<watch::Sender<bool>>,
+    asked: Arc<watch::Sender<Asked>>,
     parting: CancellationToken,
     cut: CancellationToken,
     tasks: TaskTracker,
@@ -20,7 +32,7 @@ pub struct Drain {
 impl Default for Drain {
     fn default() -> Self {
         Self {
-            asked: Arc::new(watch::Sender::new(false)),
+            asked: Arc::new(watch::Sender::new(Asked::default())),
             parting: CancellationToken::new(),
             cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -31,12 +43,12 @@ impl Default for Drain {
 impl Drain {
     /// Whether draining has begun.
     pub fn has_begun(&self) -> bool {
-        *self.asked.borrow()
+        self.asked.borrow().drain
     }
 
     /// Begins: no new connections, and those that are open end after their requests.
     pub fn begin(&self) {
-        self.asked.send_replace(true);
+        self.asked.send_modify(|asked| asked.drain = true);
         self.tasks.close();
     }
 
@@ -44,7 +56,21 @@ impl Drain {
     pub async fn begun(&self) {
         let mut asked = self.asked.subscribe();
         // The sender lives as long as `self`, so this ends only with the value.
-        drop(asked.wait_for(|asked| *asked).await);
+        drop(asked.wait_for(|asked| asked.drain).await);
+    }
+
+    /// Asks open connections to end after the request that they carry; those on which nothing was
+    /// asked yet are spared.
+    pub(super) fn remind(&self) {
+        self.asked.send_modify(|asked| asked.reminders += 1);
+    }
+
+    /// Returns once this connection is asked to end.
+    pub(super) async fn asks(&self, peer: &Peer) {
+        let mut asked = self.asked.subscribe();
+        let before = asked.borrow().reminders;
+        let is_meant = |now: &Asked| now.drain || (now.reminders != before && peer.requests() > 0);
+        drop(asked.wait_for(is_meant).await);
     }
 
     /// Returns once draining has begun and every connection has ended.

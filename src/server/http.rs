@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -21,17 +20,13 @@ use super::{
 use crate::telemetry::{Metrics, Protocol};
 
 /// Serves `stream` until it ends or the listener drains.
-pub(super) async fn serve<H, S>(
-    listener: &Listener<H>,
-    handler: Arc<H>,
-    stream: S,
-    address: SocketAddr,
-    protocol: Protocol,
-) where
+pub(super) async fn serve<H, S>(listener: &Listener<H>, handler: Arc<H>, stream: S, peer: Arc<Peer>)
+where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = Arc::new(Peer::new(address, protocol));
+    let protocol = peer.protocol;
+    let ending = listener.ending(Arc::clone(&peer));
     let _open = Open::count(&listener.metrics, protocol);
     let (limits, bounds) = (listener.limits, handler.bounds());
     let metrics = Arc::clone(&listener.metrics);
@@ -53,7 +48,7 @@ pub(super) async fn serve<H, S>(
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => drop(ended),
-                () = listener.drain.begun() => {
+                () = ending => {
                     connection.as_mut().graceful_shutdown();
                     drop(connection.await);
                 }
@@ -72,7 +67,7 @@ pub(super) async fn serve<H, S>(
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return drop(ended),
-                () = listener.drain.begun() => connection.as_mut().graceful_shutdown(),
+                () = ending => connection.as_mut().graceful_shutdown(),
             }
             drop(connection.await);
         }

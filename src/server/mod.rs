@@ -11,11 +11,18 @@
 //! run out, accepting pauses and says so.
 
 mod accept;
+mod crowd;
 mod drain;
 mod http;
 mod io;
+mod opening;
+mod overload;
 mod peer;
+mod proxy_protocol;
+mod redirect;
+mod socket;
 mod tls;
+mod transport;
 mod tunnel;
 mod wire;
 mod workers;
@@ -25,10 +32,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 use bytes::Bytes;
 use hyper::{Request, Response, body::Incoming};
 
-pub use accept::{BindError, Listener, bind};
+pub use accept::{Door, Listener};
 pub use drain::Drain;
+pub use overload::{Overload, OverloadWatch, Pressure};
 pub use peer::Peer;
-pub use tls::{Certificates, TlsError, server_config};
+pub use proxy_protocol::Senders;
+pub use socket::{BindError, Socket, bind};
+pub use tls::{PeerCertificate, Prepared, Tls, TlsError};
 pub use tunnel::{Bytes as TunnelBytes, Tunnel};
 pub use wire::{Fault, Pace};
 pub use workers::{Runtimes, Workers};
@@ -85,6 +95,8 @@ pub struct ConnectionLimits {
     pub max_head_bytes: usize,
     /// Open connections over all workers.
     pub max_connections: usize,
+    /// Open connections of one address.
+    pub max_connections_per_address: usize,
     /// Streams that one HTTP/2 connection may have open.
     pub max_streams: u32,
 }

@@ -2,14 +2,21 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use ::http::HeaderValue;
 use tokio::sync::Notify;
 
-use super::wire::{Fault, Handover};
+use super::{
+    PeerCertificate,
+    tls::Tenancy,
+    wire::{Fault, Handover},
+};
 use crate::telemetry::Protocol;
 
 /// Who is connected, as the socket and the handshake say.
@@ -21,6 +28,14 @@ pub struct Peer {
     pub ip: HeaderValue,
     /// What ALPN agreed on.
     pub protocol: Protocol,
+    /// What the client proved in the handshake, verified; `None` when it showed nothing.
+    pub certificate: Option<Arc<PeerCertificate>>,
+    /// Whether the connection is encrypted.
+    pub is_secure: bool,
+    /// Whether it is one more than there may be: it is told so, and ends.
+    pub is_surplus: bool,
+    pub(super) is_local: bool,
+    pub(super) tenancy: Option<Tenancy>,
     opened: Instant,
     requests: AtomicU32,
     in_flight: AtomicU32,
@@ -40,6 +55,11 @@ impl Peer {
             address: SocketAddr::new(ip, address.port()),
             ip: text.unwrap_or(HeaderValue::from_static("unknown")),
             protocol,
+            certificate: None,
+            is_secure: false,
+            is_surplus: false,
+            is_local: false,
+            tenancy: None,
             opened: Instant::now(),
             requests: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
@@ -51,14 +71,25 @@ impl Peer {
         }
     }
 
+    /// Whether there is more than one tenant, so that [`Peer::owns`] has something to say.
+    pub fn has_tenants(&self) -> bool {
+        self.tenancy.is_some()
+    }
+
+    /// Whether requests for `host`, with or without a port, may come over this connection: not
+    /// when the handshake was for another tenant.
+    pub fn owns(&self, host: &str) -> bool {
+        self.tenancy.as_ref().is_none_or(|tenancy| tenancy.owns(host))
+    }
+
     /// The address without its port.
     pub fn ip(&self) -> IpAddr {
         self.address.ip()
     }
 
-    /// Whether it came over a unix socket: nobody else has no port.
+    /// Whether it came over a unix socket, and nobody was named behind it.
     pub fn is_unix(&self) -> bool {
-        self.address.port() == 0
+        self.is_local
     }
 
     /// The address as text.

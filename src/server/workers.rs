@@ -98,6 +98,14 @@ impl Workers {
         }
     }
 
+    /// Returns once every worker has run a task: none hangs.
+    pub async fn answer(&self) {
+        for worker in &self.workers {
+            // It fails only when the worker has ended.
+            drop(worker.handle.spawn(async {}).await);
+        }
+    }
+
     /// Ends the threads; what still runs on them is dropped.
     pub fn stop(mut self) {
         for worker in &mut self.workers {
@@ -123,5 +131,28 @@ impl Worker {
         })?;
         let open = Arc::default();
         Ok(Self { handle, open, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn workers_answer_only_while_none_of_them_hangs() {
+        let workers = Workers::start(Runtimes::PerCore, 2).expect("threads");
+        workers.answer().await;
+        let (release, hang) = mpsc::channel::<()>();
+        workers.spawn(1, async move {
+            // Blocks the thread, as a bug would.
+            let _ = hang.recv();
+        });
+        let answered = tokio::time::timeout(Duration::from_millis(50), workers.answer()).await;
+        assert!(answered.is_err());
+        drop(release);
+        workers.answer().await;
+        workers.stop();
     }
 }

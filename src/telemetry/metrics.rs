@@ -95,7 +95,7 @@ pub struct Metrics {
     pub(super) violations: Violations,
     /// Requests whose handling panicked.
     pub panics: Counter,
-    /// Connections closed on arrival because there were too many.
+    /// Connections turned away because there were too many.
     pub connections_shed: Counter,
     /// Open tunnels: connections that switched protocols.
     pub tunnels: Gauge,
@@ -103,6 +103,16 @@ pub struct Metrics {
     pub tunnel_ends: [Counter; TUNNEL_ENDS.len()],
     /// Answers 1xx of the upstream, which go no further.
     pub upstream_informational: Counter,
+    /// Connections closed on arrival because their address had too many.
+    pub addresses_shed: Counter,
+    /// Connections closed because their PROXY header was missing, late or malformed.
+    pub proxy_protocol_errors: Counter,
+    /// How far work is cut down for want of memory: 0 not at all, 3 nothing is accepted.
+    pub overload: Gauge,
+    /// Memory at which nothing is accepted, in bytes; 0 when there is no limit.
+    pub memory_limit: Gauge,
+    /// When each certificate ends, in seconds since the Unix epoch.
+    pub certificates: ArcSwap<Vec<(Arc<str>, i64)>>,
 }
 
 impl Default for Metrics {
@@ -188,6 +198,11 @@ impl Metrics {
             tunnels: Gauge::default(),
             tunnel_ends: Default::default(),
             upstream_informational: Counter::default(),
+            addresses_shed: Counter::default(),
+            proxy_protocol_errors: Counter::default(),
+            overload: Gauge::default(),
+            memory_limit: Gauge::default(),
+            certificates: ArcSwap::default(),
         }
     }
 

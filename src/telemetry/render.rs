@@ -209,13 +209,8 @@ impl Scrape {
         for (reason, count) in TUNNEL_ENDS.iter().zip(&metrics.tunnel_ends) {
             count_of(&mut family, &[("reason", *reason)], &count.value())?;
         }
-        let plain: [(&str, &str, u64); 4] = [
+        let plain: [(&str, &str, u64); 3] = [
             ("weir_panics", "Requests whose handling panicked", metrics.panics.value()),
-            (
-                "weir_connections_shed",
-                "Connections closed on arrival because there were too many",
-                metrics.connections_shed.value(),
-            ),
             (
                 "weir_upstream_informational",
                 "Answers 1xx of the upstream, which go no further",
@@ -225,6 +220,31 @@ impl Scrape {
         ];
         for (name, help, value) in plain {
             page.counter(name, help)?.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+        }
+        self.edge(page)
+    }
+
+    fn edge(&self, page: &mut Page<'_>) -> fmt::Result {
+        let metrics = &self.metrics;
+        let help = "Connections turned away because there were too many";
+        let mut family = page.counter("weir_connections_shed", help)?;
+        for (reason, count) in
+            [("total", &metrics.connections_shed), ("address", &metrics.addresses_shed)]
+        {
+            count_of(&mut family, &[("reason", reason)], &count.value())?;
+        }
+        let help = "Connections closed for a missing, late or malformed PROXY header";
+        let mut family = page.counter("weir_proxy_protocol_errors", help)?;
+        let count = metrics.proxy_protocol_errors.value();
+        family.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+        let help = "0 calm, 1 no keep-alive, 2 no new requests, 3 no new connections";
+        page.gauge("weir_overload_level", help)?.encode_gauge(&metrics.overload.value())?;
+        let help = "Memory at which nothing more is accepted, 0 when there is no limit";
+        page.gauge("weir_memory_limit_bytes", help)?.encode_gauge(&metrics.memory_limit.value())?;
+        let help = "When a certificate ends, in seconds since the Unix epoch";
+        let mut family = page.gauge("weir_certificate_expiry_timestamp_seconds", help)?;
+        for (name, end) in metrics.certificates.load().iter() {
+            gauge_of(&mut family, &[("name", &**name)], end)?;
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ fn listeners_have_their_documented_defaults() {
     let policy = policy(SMALL);
 
     let listen = &policy.listen;
-    assert!(listen.tls.is_none());
+    assert!(listen.tls.is_none() && !listen.plaintext.value);
     assert_eq!(listen.handshake_timeout.value, seconds(5));
     assert_eq!(listen.header_timeout.value, seconds(5));
     assert_eq!(listen.body_timeout.value, seconds(60));

@@ -178,7 +178,7 @@ fn references_are_resolved_and_marked() {
     let policy = policy.expect("the policy is right");
     assert!(report.diagnostics().is_empty(), "{}", report.render(Color::Never));
     assert_eq!(policy.upstream.url.host(), Some("agent"));
-    assert!(policy.upstream.url.from_reference && !policy.listen.address.from_reference);
+    assert!(policy.upstream.url.from_reference && !policy.listen.addresses[0].from_reference);
     assert_eq!(policy.upstream.connect_timeout.value, seconds(3));
     assert_eq!(policy.admin.token.as_ref().map(|token| token.expose()), Some("t0ken"));
     assert_eq!(policy.sanitize.add_headers[0].value.value, "$0.03");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Compiler;
+use super::{Compiler, certificate_source::mark_last_certificate_source};
 use crate::policy::{
     diagnostic::{Diagnostic, Span},
     file::{IdentityFile, JwtFile, Name, PathIdentityFile, TrustedProxyFile},
@@ -30,6 +30,7 @@ impl Compiler<'_> {
                 }
                 IdentityFile::TrustedProxy(headers) => self.trusted_proxy(headers, written.span),
                 IdentityFile::Path(path) => self.path(path),
+                IdentityFile::ClientCertificate(written) => self.certificate_source(written),
                 IdentityFile::Address { tier } => {
                     self.tier(tier).map(|tier| Source::Address { tier })
                 }
@@ -38,6 +39,7 @@ impl Compiler<'_> {
         }
         self.check_issuers();
         self.check_proxies();
+        mark_last_certificate_source(&mut sources);
         self.warn_of_unreachable();
         Identity { sources, tokens: self.tokens(issuers) }
     }

@@ -1,17 +1,16 @@
-//! What needs a restart: sockets, certificates' places, the store.
+//! What needs a restart: sockets and the store.
 
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use super::Compiler;
+use super::{
+    Compiler,
+    listen::{ListenSettings, TlsSettings},
+};
 use crate::{
-    policy::{
-        diagnostic::Diagnostic,
-        file::{AdminFile, DEFAULT_ADMIN, StoreUrl},
-    },
+    policy::file::{AdminFile, DEFAULT_ADMIN, StoreUrl},
     secret::Secret,
 };
 
@@ -19,21 +18,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The public listener.
-    pub address: SocketAddr,
-    /// PEM file of the certificate chain.
-    pub certificate: PathBuf,
-    /// PEM file of its key.
-    pub key: PathBuf,
-    /// Longest TLS handshake.
-    pub handshake_timeout: Duration,
-    /// Longest request head.
-    pub header_timeout: Duration,
-    /// Longest silence of a connection without a request.
-    pub idle_timeout: Duration,
-    /// Open connections.
-    pub max_connections: usize,
-    /// Longest drain.
-    pub drain_timeout: Duration,
+    pub listen: ListenSettings,
+    /// Its certificates, which are followed while running.
+    pub tls: TlsSettings,
     /// The operators' listener.
     pub admin: AdminSettings,
     /// Where the counts live.
@@ -76,13 +63,9 @@ impl Default for AdminSettings {
 impl Settings {
     /// Names the tables in which `other` differs: those wait for a restart.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
-        let listen = |s: &Self| {
-            let times = (s.handshake_timeout, s.header_timeout, s.idle_timeout, s.drain_timeout);
-            (s.address, s.certificate.clone(), s.key.clone(), times, s.max_connections)
-        };
         let token = |s: &Self| s.admin.token.as_ref().map(|token| token.expose().to_owned());
         let mut tables = Vec::new();
-        if listen(self) != listen(other) {
+        if self.listen != other.listen {
             tables.push("listen");
         }
         if self.admin.address != other.admin.address || token(self) != token(other) {
@@ -97,24 +80,12 @@ impl Settings {
 
 impl Compiler<'_> {
     /// The settings; paths are resolved against `directory`.
-    pub(super) fn settings(&mut self, directory: &Path) -> Option<Settings> {
-        let (listen, admin, store) = (&self.file.listen, &self.file.admin, &self.file.store);
-        let Some(tls) = &listen.tls else {
-            let error = Diagnostic::error("`listen` has no certificate");
-            let help = "write certificate = \"certs/server.crt\" and key = \"certs/server.key\"; \
-                        `weir cert dev` makes a pair for development";
-            self.error(error.at(listen.address.span, "").help(help));
-            return None;
-        };
-        Some(Settings {
-            address: listen.address.value,
-            certificate: directory.join(&tls.certificate.value),
-            key: directory.join(&tls.key.value),
-            handshake_timeout: listen.handshake_timeout.value,
-            header_timeout: listen.header_timeout.value,
-            idle_timeout: listen.idle_timeout.value,
-            max_connections: listen.max_connections.value as usize,
-            drain_timeout: listen.drain_timeout.value,
+    pub(super) fn settings(&mut self, directory: &Path) -> Settings {
+        let (admin, store) = (&self.file.admin, &self.file.store);
+        let (listen, tls) = self.listen(directory);
+        Settings {
+            listen,
+            tls,
             admin: AdminSettings::of(admin),
             store: StoreSettings {
                 directory: match &store.url.value {
@@ -123,6 +94,6 @@ impl Compiler<'_> {
                 },
                 max_subjects: store.max_subjects.value as usize,
             },
-        })
+        }
     }
 }

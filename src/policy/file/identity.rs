@@ -11,6 +11,7 @@ use super::super::{
 use super::{
     Name,
     header::is_framing,
+    identity_certificate::{self, CertificateIdentityFile},
     url::{self, Shape},
 };
 
@@ -25,6 +26,8 @@ pub enum IdentityFile {
     TrustedProxy(Box<TrustedProxyFile>),
     /// `from = "path"`.
     Path(PathIdentityFile),
+    /// `from = "client_certificate"`.
+    ClientCertificate(CertificateIdentityFile),
     /// `from = "address"`: everyone, by client address.
     Address {
         /// The tier of everyone. Required.
@@ -40,6 +43,7 @@ impl IdentityFile {
             Self::Jwt(_) => SourceKind::Jwt,
             Self::TrustedProxy(_) => SourceKind::TrustedProxy,
             Self::Path(_) => SourceKind::Path,
+            Self::ClientCertificate(_) => SourceKind::ClientCertificate,
             Self::Address { .. } => SourceKind::Address,
         }
     }
@@ -165,6 +169,8 @@ words! {
         TrustedProxy = "trusted_proxy",
         /// A parameter of the path.
         Path = "path",
+        /// What the client proved in the TLS handshake.
+        ClientCertificate = "client_certificate",
         /// The client's address.
         Address = "address",
     }
@@ -199,6 +205,9 @@ fn source(table: &mut Table<'_, '_>) -> Option<At<IdentityFile>> {
         SourceKind::Jwt => jwt(table),
         SourceKind::TrustedProxy => trusted_proxy(table),
         SourceKind::Path => path(table),
+        SourceKind::ClientCertificate => {
+            identity_certificate::read(table).map(IdentityFile::ClientCertificate)
+        }
         SourceKind::Address => {
             table.required("tier", "tier = \"free\"").map(|tier| IdentityFile::Address { tier })
         }

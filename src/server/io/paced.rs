@@ -21,11 +21,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Sleep, sleep_until},
 };
 
-use super::super::wire::Pace;
+use super::super::{transport::Transport, wire::Pace};
 use crate::telemetry::{Metrics, Violation};
 
 /// What the kernel keeps of ours without having sent it: without a bound it would take megabytes
@@ -42,17 +41,17 @@ pub(in crate::server) struct Paced<S> {
     metrics: Arc<Metrics>,
 }
 
-impl Paced<TcpStream> {
+impl Paced<Transport> {
     /// Wants `rate` octets a second to be taken; 0 is any.
     pub(in crate::server) fn new(
-        stream: TcpStream,
+        stream: Transport,
         rate: u64,
         address: SocketAddr,
         metrics: Arc<Metrics>,
     ) -> Self {
         if rate > 0 {
             // Where the system has no such option, rates are measured more coarsely.
-            drop(socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT));
+            stream.bound_unsent(UNSENT);
         }
         Self { stream, pace: Pace::new(rate), timer: None, address, metrics }
     }

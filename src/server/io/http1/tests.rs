@@ -19,6 +19,7 @@ fn pipe() -> (DuplexStream, Http1<DuplexStream>, Arc<Peer>) {
         header_timeout: second,
         idle_timeout: 60 * second,
         max_head_bytes: 256 << 10,
+        max_connections_per_address: 1,
         max_connections: 1,
         max_streams: 1,
     };

@@ -1,0 +1,142 @@
+//! Builds what a proxy needs, and claims what it listens on.
+//!
+//! # Failure
+//! Nothing is bound before the policy and its certificates are known to be good,
+//! and no store is touched before the ports are ours.
+
+use std::{io, sync::Arc};
+
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use super::{Addresses, App, RunOptions, StartError, grants};
+use crate::{
+    clock::Clock,
+    health::HealthState,
+    ledger::{Embedded, Ledger, Options},
+    policy::{
+        compile::Settings,
+        diagnostic::{Color, Report},
+        file::ListenAddress,
+        handle::PolicyHandle,
+        load::{Compiled, Loader},
+    },
+    proxy::Shared,
+    reload::{InForce, Reloader},
+    server::{self, BindError, Drain, Overload, Socket, Tls},
+    telemetry::Telemetry,
+};
+
+/// Everything that can fail at a start has not.
+pub(super) struct Prepared {
+    pub(super) app: App,
+    pub(super) sockets: Sockets,
+    pub(super) reloader: Reloader,
+}
+
+impl Prepared {
+    // Flat: one paragraph per part, in the order in which they are needed.
+    pub(super) fn new(options: &RunOptions, telemetry: Telemetry) -> Result<Self, StartError> {
+        let loader = Loader::new(&options.policy);
+        let loaded = loader.load(&telemetry.metrics);
+        warn(&loaded.report);
+        let Compiled { policy, settings, .. } = loaded
+            .compiled
+            .ok_or_else(|| StartError::Policy(loaded.report.render(Color::Never)))?;
+        let mut settings = with_addresses(settings, options);
+        let metrics = Arc::clone(&telemetry.metrics);
+        let tls = match settings.listen.plaintext {
+            true => None,
+            false => Some(Tls::load(&settings.tls, metrics).map_err(StartError::Tls)?),
+        };
+        let tls = tls.map(Arc::new);
+        let directory = settings.store.directory.clone().ok_or(StartError::Redis)?;
+        // Ports are claimed before the store is touched: a second process fails harmlessly.
+        let sockets = Sockets::claim(&settings)?;
+        let store_options =
+            Options { max_subjects: settings.store.max_subjects, ..Options::default() };
+        let store = Embedded::open(&directory, store_options).map_err(StartError::Store)?;
+
+        telemetry.metrics.policy_sha256.store(Arc::new(policy.sha256.clone()));
+        telemetry.metrics.store_kind.store(Arc::new("embedded".to_owned()));
+        telemetry.metrics.store_up.set(1);
+        let drain = Drain::default();
+        let overload = grants::overload(&settings.listen, &drain);
+        let handle = PolicyHandle::new(policy);
+        let shared = share(&handle, Ledger::Embedded(store), &telemetry, overload);
+        let reloader = Reloader::new(
+            loader,
+            InForce {
+                settings: settings.clone(),
+                files: loaded.files,
+                text: loaded.text,
+                digest: loaded.digest,
+            },
+            Arc::clone(&handle),
+            tls.clone(),
+            Arc::clone(&telemetry.metrics),
+        );
+        settings.listen.max_connections = grants::connections(settings.listen.max_connections);
+        let app = App { settings, shared, handle, telemetry, tls, drain };
+        Ok(Self { app, sockets, reloader })
+    }
+}
+
+/// The listening sockets.
+pub(super) struct Sockets {
+    pub(super) public: Vec<Socket>,
+    pub(super) redirect: Option<TcpListener>,
+    pub(super) operators: TcpListener,
+}
+
+impl Sockets {
+    fn claim(settings: &Settings) -> Result<Self, BindError> {
+        let listen = &settings.listen;
+        let public = Socket::claim(&listen.addresses, listen.socket_mode)?;
+        let redirect = listen.redirect.map(|(address, _)| server::bind(address)).transpose()?;
+        Ok(Self { public, redirect, operators: server::bind(settings.admin.address)? })
+    }
+
+    /// Where they are; port 0 has become a real one.
+    pub(super) fn addresses(&self) -> io::Result<Addresses> {
+        Ok(Addresses {
+            public: self.public.iter().map(Socket::address).collect::<Result<_, _>>()?,
+            redirect: self.redirect.as_ref().map(TcpListener::local_addr).transpose()?,
+            admin: self.operators.local_addr()?,
+        })
+    }
+}
+
+fn share(
+    handle: &Arc<PolicyHandle>,
+    ledger: Ledger,
+    telemetry: &Telemetry,
+    overload: Arc<Overload>,
+) -> Arc<Shared> {
+    let (ledger, clock) = (Arc::new(ledger), Clock::System);
+    let metrics = Arc::clone(&telemetry.metrics);
+    let health = HealthState::new(&clock, Arc::clone(handle), Arc::clone(&ledger), metrics);
+    Arc::new(Shared {
+        policy: Arc::clone(handle),
+        ledger,
+        telemetry: telemetry.clone(),
+        clock,
+        health,
+        overload,
+        tasks: TaskTracker::new(),
+    })
+}
+
+fn with_addresses(mut settings: Settings, options: &RunOptions) -> Settings {
+    if let Some(address) = options.address {
+        settings.listen.addresses = vec![ListenAddress::Ip(address)];
+    }
+    settings.admin.address = options.admin_address.unwrap_or(settings.admin.address);
+    settings
+}
+
+fn warn(report: &Report) {
+    for problem in report.diagnostics().iter().filter(|_| !report.has_errors()) {
+        tracing::warn!(problem = report.one_line(problem), "the policy may not be what is meant");
+    }
+}

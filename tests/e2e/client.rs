@@ -114,11 +114,23 @@ impl Client {
 
     /// One connection for many requests, HTTP/2.
     pub async fn h2(&self) -> Connection {
-        let io = TokioIo::new(self.tls(&["h2"]).await);
+        if self.roots.is_none() {
+            let tcp = TcpStream::connect(self.address).await.unwrap();
+            return Connection::over_h2(TokioIo::new(tcp)).await;
+        }
+        Connection::over_h2(TokioIo::new(self.tls(&["h2"]).await)).await
+    }
+}
+
+impl Connection {
+    /// HTTP/2 on a stream that is there already.
+    pub async fn over_h2(
+        io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    ) -> Self {
         let builder = http2::Builder::new(TokioExecutor::new());
         let (sender, connection) = builder.handshake(io).await.unwrap();
         let driver = tokio::spawn(async move { drop(connection.await) });
-        Connection { sender: Sender::H2(sender), driver }
+        Self { sender: Sender::H2(sender), driver }
     }
 }
 
@@ -156,8 +168,10 @@ impl Connection {
                 sender.send_request(request).await
             }
             Sender::H2(sender) => {
-                let uri = format!("https://localhost{}", request.uri());
-                *request.uri_mut() = uri.parse().unwrap();
+                if request.uri().authority().is_none() {
+                    let uri = format!("https://localhost{}", request.uri());
+                    *request.uri_mut() = uri.parse().unwrap();
+                }
                 sender.ready().await?;
                 sender.send_request(request).await
             }
@@ -182,6 +196,13 @@ impl Ask {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let name: http::HeaderName = name.parse().unwrap();
         self.head.headers_mut().append(name, value.parse().unwrap());
+        self
+    }
+
+    /// For this host, whatever the connection is for.
+    pub fn at(mut self, host: &str) -> Self {
+        let uri = format!("https://{host}{}", self.head.uri());
+        *self.head.uri_mut() = uri.parse().unwrap();
         self
     }
 

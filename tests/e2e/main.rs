@@ -7,6 +7,7 @@
 // A test that cannot go on has failed: panics are how it says so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod authority;
 mod client;
 mod dialect;
 mod frames;
@@ -15,14 +16,17 @@ mod issuer;
 mod origin;
 mod plan;
 mod raw;
+mod shake;
 mod sidecar;
 mod talk;
 mod tools;
 
 mod bodies;
 mod browser;
+mod caps;
 mod certificates;
 mod cleaning;
+mod client_certificates;
 mod commands;
 mod cors;
 mod crash;
@@ -35,11 +39,13 @@ mod headers;
 mod identity;
 mod lifecycle;
 mod limits;
+mod listeners;
 mod mcp;
 mod metrics;
 mod passing;
 mod paths;
 mod proxies;
+mod proxy_protocol;
 mod refunds;
 mod reload;
 mod sdk;
@@ -53,6 +59,9 @@ mod smuggling;
 mod spoofing;
 mod storm;
 mod streams;
+mod supervision;
+mod tenants;
+mod tls;
 mod tokens;
 mod trailers;
 mod upgrades;

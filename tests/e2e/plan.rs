@@ -14,6 +14,7 @@ pub struct Plan {
     admin: String,
     upstream: String,
     url: String,
+    replaced: Vec<(String, String)>,
     pub environment: Vec<(String, String)>,
 }
 
@@ -26,6 +27,7 @@ impl Plan {
             admin: String::new(),
             upstream: String::new(),
             url: "http://127.0.0.1:9".to_owned(),
+            replaced: Vec::new(),
             environment: Vec::new(),
         }
     }
@@ -54,6 +56,12 @@ impl Plan {
         self
     }
 
+    /// Another text in place of one in the finished policy.
+    pub fn replacing(mut self, text: &str, other: &str) -> Self {
+        self.replaced.push((text.to_owned(), other.to_owned()));
+        self
+    }
+
     /// The service behind it.
     pub fn before(self, origin: &Origin) -> Self {
         self.before_address(origin.address)
@@ -70,7 +78,7 @@ impl Plan {
         let usual = |marker: &str, text: &'static str| {
             if self.tables.contains(marker) { "" } else { text }
         };
-        format!(
+        let text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\ncertificate = \"certs/server.crt\"\n\
              key = \"certs/server.key\"\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n{}\n\
              [upstream]\nurl = \"{}\"\n{}\n{}\n{}{}{}{}",
@@ -83,7 +91,11 @@ impl Plan {
             usual("[operations.", "[operations.general]\nroutes = [\"* /**\"]\n"),
             usual("[tiers.", "[tiers.free]\nquotas = { \"*\" = \"100000/hour\" }\n"),
             usual("[sanitize]", "[sanitize]\nredact = []\n"),
-        )
+        );
+        self.replaced.iter().fold(text, |text, (from, to)| {
+            assert!(text.contains(from), "{from} is not in {text}");
+            text.replacen(from, to, 1)
+        })
     }
 
     /// The same, with other tables.
@@ -117,6 +129,11 @@ pub struct Home {
 impl Home {
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The directory alone; it is removed when dropped.
+    pub fn into_directory(self) -> TempDir {
+        self.directory
     }
 
     /// Starts a sidecar in it and waits until it serves.

@@ -41,7 +41,8 @@ pub async fn read_to_end(what: &str, stream: &mut TlsStream<TcpStream>) -> Vec<u
     got
 }
 
-fn is_whole(got: &[u8]) -> bool {
+/// Whether an answer is there as far as its Content-Length says.
+pub fn is_whole(got: &[u8]) -> bool {
     let text = String::from_utf8_lossy(got);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
     let length = head.lines().find_map(|line| {

@@ -18,7 +18,7 @@ use crate::{
 
 fn impatient() -> Plan {
     Sidecar::with("").listen(
-        "header_timeout = \"1s\"\nbody_timeout = \"1s\"\nhandshake_timeout = \"500ms\"\n\
+        "header_timeout = \"1s\"\nbody_timeout = \"1s\"\nhandshake_timeout = \"2s\"\n\
          idle_timeout = \"1s\"",
     )
 }

@@ -10,6 +10,7 @@
 //! again on a new one. A request that was written in part is never repeated.
 
 mod connection;
+mod framing;
 mod pool;
 
 pub use connection::{ConnectError, dial};

@@ -14,12 +14,14 @@
 
 mod chunks;
 mod fields;
+mod greeting;
 mod status;
 #[cfg(test)]
 mod tests;
 
 use chunks::Chunks;
 use fields::Fields;
+pub use greeting::Greeting;
 use status::StatusLine;
 
 /// Largest head of an answer, in bytes, its status line included.
@@ -77,6 +79,9 @@ pub enum Fault {
     /// 101 to a request that asked for no upgrade.
     #[error("an unasked switch of protocols")]
     Switch,
+    /// An HTTP/2 connection does not begin with SETTINGS.
+    #[error("the upstream does not speak HTTP/2")]
+    Greeting,
     /// Bytes that answer no request.
     #[error("the upstream sent bytes that nobody asked for")]
     Unasked,

@@ -117,9 +117,15 @@ fn what_two_readers_may_read_in_two_ways_is_a_fault() {
         ("HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n", F::Length),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n", F::Coding),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: \"chunked\"\r\n", F::Coding),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n", F::Coding),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+            F::Coding,
+        ),
         ("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n", F::Coding),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n", F::LengthAndCoding),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n",
+            F::LengthAndCoding,
+        ),
         ("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n", F::Switch),
     ] {
         assert_eq!(fault(&format!("{head}\r\n")), Some(wanted), "{head:?}");
@@ -208,10 +214,25 @@ proptest! {
 /// A piece that real answers, and real attacks, are made of.
 fn part() -> impl Strategy<Value = Vec<u8>> {
     let known = prop::sample::select(vec![
-        &b"HTTP/1.1 200 OK\r\n"[..], b"HTTP/1.0 204 \r\n", b"HTTP/1.1 100 Continue\r\n\r\n",
-        b"HTTP/1.1 101 Switching\r\n", b"content-length: 5\r\n", b"Content-Length:0\r\n",
-        b"transfer-encoding: chunked\r\n", b"x: y\r\n", b"\r\n", b"\n", b"\r", b"hello", b"5\r\n",
-        b"0\r\n", b"0\r\n\r\n", b"5;x=y\r\n", b" ", b"\0", b":",
+        &b"HTTP/1.1 200 OK\r\n"[..],
+        b"HTTP/1.0 204 \r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\n",
+        b"content-length: 5\r\n",
+        b"Content-Length:0\r\n",
+        b"transfer-encoding: chunked\r\n",
+        b"x: y\r\n",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"hello",
+        b"5\r\n",
+        b"0\r\n",
+        b"0\r\n\r\n",
+        b"5;x=y\r\n",
+        b" ",
+        b"\0",
+        b":",
     ]);
     prop_oneof![
         8 => known.prop_map(<[u8]>::to_vec),

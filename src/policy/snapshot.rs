@@ -243,8 +243,6 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Longest silence inside a response.
     pub idle_timeout: Duration,
-    /// Longest time that an answer may take in all.
-    pub total_timeout: Option<Duration>,
     /// Set on every request; values are marked sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How its endpoints are spoken with.

@@ -7,8 +7,10 @@
 // A test that cannot go on has failed: panics are how it says so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod authority;
 mod client;
 mod dialect;
+mod door;
 mod frames;
 mod harness;
 mod issuer;
@@ -56,6 +58,12 @@ mod streams;
 mod tokens;
 mod trailers;
 mod upgrades;
+mod upstream_framing;
+mod upstream_http2;
+mod upstream_pool;
+mod upstream_tls;
+mod upstream_trouble;
+mod upstream_unix;
 mod websocket;
 mod websocket_limits;
 mod wire_http1;

@@ -33,7 +33,6 @@ impl Compiler<'_> {
             connect_timeout: written.connect_timeout.value,
             response_timeout: written.response_timeout.value,
             idle_timeout: written.idle_timeout.value,
-            total_timeout: written.total_timeout.as_ref().map(|timeout| timeout.value),
             headers: written.headers.iter().filter_map(header).collect(),
             transport,
             max_connections: written.max_connections.value as usize,

@@ -25,9 +25,6 @@ pub struct UpstreamFile {
     pub response_timeout: At<Duration>,
     /// The longest silence inside a response, 100 ms to 1 h. Default 60 s.
     pub idle_timeout: At<Duration>,
-    /// The longest that an answer may take in all, from its first byte to its last, 1 s to 7 d. Default: not bounded,
-    /// because streams may last.
-    pub total_timeout: Option<At<Duration>>,
     /// Headers that the upstream needs from us, in file order, no name twice. Values are never shown. Default: none.
     pub headers: Vec<HeaderFile<Secret>>,
     /// When a request is sent again. Default: never.
@@ -97,7 +94,6 @@ const fn millis(millis: u64) -> Duration {
 
 const MINUTE: Duration = millis(60_000);
 const HOUR: Duration = millis(3_600_000);
-const WEEK: Duration = millis(7 * 24 * 3_600_000);
 
 pub(super) fn read(table: &mut Table<'_, '_>) -> Option<UpstreamFile> {
     let url = url(table);
@@ -106,7 +102,6 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<UpstreamFile> {
     let connect_timeout = table.within("connect_timeout", millis(2_000), millis(10)..=MINUTE);
     let response_timeout = table.within("response_timeout", millis(120_000), millis(100)..=HOUR);
     let idle_timeout = table.within("idle_timeout", MINUTE, millis(100)..=HOUR);
-    let total_timeout = table.optional_within("total_timeout", millis(1_000)..=WEEK);
     let headers = table.table("headers", header::secrets).unwrap_or_default();
     let retry = table.value("retry").and_then(|value| Some(value.placed(value.table(retry)?)));
     let breaker =
@@ -124,7 +119,6 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<UpstreamFile> {
         connect_timeout,
         response_timeout,
         idle_timeout,
-        total_timeout,
         headers,
         retry,
         circuit_breaker: breaker,

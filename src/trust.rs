@@ -21,7 +21,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 pub use client::{ClientCertificate, client_config};
-pub use pin::{NoPin, Pin};
+pub use pin::{NoPin, Pin, is_unpinned};
 
 /// The largest file of certificates, in bytes; a system's whole list has about 200 KiB.
 pub const MAX_FILE: u64 = 4 << 20;

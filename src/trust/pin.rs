@@ -51,6 +51,14 @@ impl Pin {
     }
 }
 
+/// What a handshake fails with when no pin fits; nothing else of ours does.
+const UNPINNED: Error = Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
+
+/// Whether a handshake failed because no pin fits.
+pub fn is_unpinned(error: &Error) -> bool {
+    *error == UNPINNED
+}
+
 /// Verifies a server as usual, and then its pin.
 #[derive(Debug)]
 pub(super) struct Pinned {
@@ -89,8 +97,7 @@ impl ServerCertVerifier for Pinned {
         if self.knows(end_entity)? {
             return Ok(verified);
         }
-        // Sends a proper alert; the log says which check failed by its name.
-        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        Err(UNPINNED)
     }
 
     fn verify_tls12_signature(

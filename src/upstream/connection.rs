@@ -21,10 +21,11 @@ use super::{
 use crate::{
     policy::snapshot::{Endpoint, Transport, UpstreamProtocol, UpstreamTls},
     telemetry::{Connected, Metrics},
+    trust,
 };
 
 /// How long a connection with waiting requests may be silent before it is asked for a sign of life.
-const PING_AFTER: Duration = Duration::from_secs(10);
+const PING_AFTER: Duration = Duration::from_secs(5);
 /// How long that sign may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// What one stream may send unread.
@@ -66,7 +67,7 @@ where
         Ok(_) => Connected::Opened,
         Err(ConnectError::TimedOut) => Connected::TimedOut,
         Err(ConnectError::Refused(_)) => Connected::Refused,
-        Err(ConnectError::Tls(_)) => Connected::NoTls,
+        Err(ConnectError::Tls(_) | ConnectError::Unpinned) => Connected::NoTls,
         Err(ConnectError::Protocol | ConnectError::Handshake(_)) => Connected::NoHttp,
     });
     opened
@@ -80,7 +81,7 @@ where
     let mut socket = socket::dial(endpoint).await.map_err(ConnectError::Refused)?;
     if endpoint.secure {
         let tls = transport.tls.as_ref().ok_or_else(no_tls)?;
-        socket = shake_hands(socket, endpoint, tls).await.map_err(ConnectError::Tls)?;
+        socket = shake_hands(socket, endpoint, tls).await.map_err(untrusted)?;
     }
     let (wire, gate) = (Wire::new(metrics), place.gate());
     if speaks_http2(&socket, transport.protocol)? {
@@ -90,6 +91,13 @@ where
     let link = Link::http1(socket, Arc::clone(&wire), place);
     let sender = begin_http1(link).await?;
     Ok(Opened::Http1(sender, wire))
+}
+
+fn untrusted(error: io::Error) -> ConnectError {
+    match error.get_ref().and_then(|cause| cause.downcast_ref()) {
+        Some(cause) if trust::is_unpinned(cause) => ConnectError::Unpinned,
+        _ => ConnectError::Tls(error),
+    }
 }
 
 fn no_tls() -> ConnectError {

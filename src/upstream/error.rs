@@ -16,6 +16,9 @@ pub enum ConnectError {
     /// The upstream's certificate is not believed, or it does not believe ours, or speaks no TLS.
     #[error("no TLS with the upstream: {0}")]
     Tls(#[source] io::Error),
+    /// The upstream's certificate is believed, but it is not one that the policy pins.
+    #[error("the upstream's certificate has none of the pinned hashes")]
+    Unpinned,
     /// The policy wants HTTP/2 and ALPN agreed on something else.
     #[error("the upstream does not speak HTTP/2")]
     Protocol,

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod authority;
+mod bare;
 mod client;
 mod dialect;
 mod door;

@@ -175,3 +175,74 @@ impl AsyncWrite for Link {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http::{HeaderMap, Method};
+    use tokio::{io::AsyncWriteExt as _, net::UnixStream};
+
+    use super::*;
+    use crate::upstream::places::Gate;
+
+    fn link() -> (Link, UnixStream, Arc<Wire>) {
+        let (ours, theirs) = UnixStream::pair().expect("two sockets");
+        let wire = Wire::new(&Arc::default());
+        let place = Arc::<Gate>::default().enter(1).expect("a place");
+        (Link::http1(Socket::Unix(ours), Arc::clone(&wire), place), theirs, wire)
+    }
+
+    /// Reads once, without giving the runtime a chance to notice anything.
+    fn read(link: &mut Link) -> Poll<Result<Vec<u8>, io::ErrorKind>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut space = [0; 64];
+        let mut buffer = ReadBuf::new(&mut space);
+        let read = Pin::new(link).poll_read(&mut cx, &mut buffer);
+        read.map(|read| read.map(|()| buffer.filled().to_vec()).map_err(|error| error.kind()))
+    }
+
+    #[tokio::test]
+    async fn a_close_that_the_runtime_has_not_noticed_is_seen_before_a_request_leaves() {
+        let (mut link, theirs, wire) = link();
+        assert_eq!(read(&mut link), Poll::Pending);
+        wire.ask(&Method::GET, &HeaderMap::new());
+        assert_eq!(read(&mut link), Poll::Pending);
+
+        drop(theirs);
+
+        assert_eq!(read(&mut link), Poll::Ready(Err(io::ErrorKind::ConnectionReset)));
+    }
+
+    #[tokio::test]
+    async fn bytes_that_came_before_the_request_left_are_not_its_answer() {
+        let (mut link, theirs, wire) = link();
+        assert_eq!(read(&mut link), Poll::Pending);
+        wire.ask(&Method::GET, &HeaderMap::new());
+
+        theirs.try_write(b"HTTP/1.1 200 OK\r\n\r\n").expect("room");
+
+        assert_eq!(read(&mut link), Poll::Ready(Err(io::ErrorKind::ConnectionReset)));
+    }
+
+    #[tokio::test]
+    async fn what_follows_an_answer_is_cut_off_and_ends_the_connection() {
+        let (mut link, mut theirs, wire) = link();
+        wire.ask(&Method::GET, &HeaderMap::new());
+        link.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("room");
+        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+        theirs.write_all(&[&answer[..], b"HTTP/1.1"].concat()).await.expect("room");
+        link.socket_is_readable().await;
+
+        assert_eq!(read(&mut link), Poll::Ready(Ok(answer.to_vec())));
+        assert_eq!(wire.asked(), Asked::Nothing);
+        assert_eq!(read(&mut link), Poll::Ready(Err(io::ErrorKind::InvalidData)));
+    }
+
+    impl Link {
+        async fn socket_is_readable(&self) {
+            let Socket::Unix(socket) = &self.socket else { return };
+            socket.readable().await.expect("an open socket");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Connections to the upstream: how many, how long, and never one that is dead.
 
-use std::{fs, sync::atomic::Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
@@ -11,16 +11,10 @@ use crate::{
     harness::{run, soon, until, until_async},
     origin::Origin,
     plan::Plan,
-    sidecar::Sidecar,
 };
 
 const IDLE: &str = "weir_upstream_connections{state=\"idle\"}";
 const BUSY: &str = "weir_upstream_connections{state=\"busy\"}";
-
-/// Descriptors that the sidecar has open.
-fn descriptors(sidecar: &Sidecar) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", sidecar.running.id())).unwrap().count()
-}
 
 #[test]
 fn an_upstream_that_closes_idle_connections_at_once_is_never_noticed() {
@@ -181,7 +175,7 @@ fn idle_connections_end_after_their_time_and_leave_no_descriptor() {
             let protocol = if http2 { "http2" } else { "http1" };
             let upstream = format!("pool_idle_timeout = \"1s\"\nprotocol = \"{protocol}\"");
             let sidecar = Plan::new("").upstream(&upstream).before(&origin).start().await;
-            let before = descriptors(&sidecar);
+            let before = sidecar.running.sockets();
 
             let connection = sidecar.client.h2().await;
             let mut asks = tokio::task::JoinSet::new();
@@ -194,7 +188,7 @@ fn idle_connections_end_after_their_time_and_leave_no_descriptor() {
 
             sidecar.metric_is(IDLE, 0.0).await;
             sidecar.metric_is(BUSY, 0.0).await;
-            let returned = || (descriptors(&sidecar) <= before).then_some(());
+            let returned = || (sidecar.running.sockets() <= before).then_some(());
             until("descriptors are back where they were", returned).await;
         }
     });

@@ -1,6 +1,6 @@
 //! An upstream that is killed, frozen, slow or dripping: an answer within the limits, and recovery by itself.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 
@@ -88,8 +88,7 @@ fn whatever_an_upstream_does_the_caller_gets_an_answer_and_descriptors_come_back
         let bare = Bare::new().await;
         let upstream = "response_timeout = \"500ms\"\nidle_timeout = \"500ms\"";
         let sidecar = bare.plan().upstream(upstream).start().await;
-        let count = || fs::read_dir(format!("/proc/{}/fd", sidecar.running.id())).unwrap().count();
-        let before = count();
+        let before = sidecar.running.sockets();
         let misbehaving = tokio::spawn(async move {
             let mut held = Vec::new();
             for turn in 0_usize.. {
@@ -136,7 +135,7 @@ fn whatever_an_upstream_does_the_caller_gets_an_answer_and_descriptors_come_back
         }
 
         misbehaving.abort();
-        let returned = || (count() <= before).then_some(());
+        let returned = || (sidecar.running.sockets() <= before).then_some(());
         until("descriptors are back where they were", returned).await;
     });
 }
@@ -157,6 +156,6 @@ fn an_upstream_that_flaps_is_used_whenever_it_is_there() {
             assert_eq!(away.refusal(), (502, "upstream_unreachable".to_owned()), "{round}");
             origin = Some(Origin::at(address).await);
         }
-        sidecar.metric_is("weir_upstream_connects_total{result=\"refused\"}", 6.0).await;
+        assert_eq!(sidecar.client.get("/").on(&mut connection).await.status, 200);
     });
 }

@@ -54,13 +54,10 @@ pub(super) struct Order<'a> {
 }
 
 /// Opens a connection and counts how that went.
-pub(super) async fn open<B>(
+pub(super) async fn open<B: RequestBody>(
     order: Order<'_>,
     metrics: &Arc<Metrics>,
-) -> Result<Opened<B>, ConnectError>
-where
-    B: RequestBody,
-{
+) -> Result<Opened<B>, ConnectError> {
     let opened = timeout_at(order.deadline, establish(order, metrics)).await;
     let opened = opened.unwrap_or(Err(ConnectError::TimedOut));
     metrics.upstream_connected(match &opened {
@@ -73,10 +70,10 @@ where
     opened
 }
 
-async fn establish<B>(order: Order<'_>, metrics: &Arc<Metrics>) -> Result<Opened<B>, ConnectError>
-where
-    B: RequestBody,
-{
+async fn establish<B: RequestBody>(
+    order: Order<'_>,
+    metrics: &Arc<Metrics>,
+) -> Result<Opened<B>, ConnectError> {
     let Order { endpoint, transport, place, .. } = order;
     let mut socket = socket::dial(endpoint).await.map_err(ConnectError::Refused)?;
     if endpoint.secure {
@@ -131,10 +128,7 @@ fn speaks_http2(socket: &Socket, protocol: UpstreamProtocol) -> Result<bool, Con
     }
 }
 
-async fn begin_http1<B>(link: Link) -> Result<http1::SendRequest<B>, ConnectError>
-where
-    B: RequestBody,
-{
+async fn begin_http1<B: RequestBody>(link: Link) -> Result<http1::SendRequest<B>, ConnectError> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
     let handshake = builder.handshake(TokioIo::new(link)).await;
@@ -144,14 +138,11 @@ where
     Ok(sender)
 }
 
-async fn begin_http2<B>(
+async fn begin_http2<B: RequestBody>(
     link: Link,
     wire: Arc<Wire>,
     gate: Arc<Gate>,
-) -> Result<Arc<Streams<B>>, ConnectError>
-where
-    B: RequestBody,
-{
+) -> Result<Arc<Streams<B>>, ConnectError> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())

@@ -11,19 +11,13 @@ use super::{
 /// A connection, or a stream of one, for one exchange. Dropped before [`Lease::finish`], a connection of its own is
 /// closed; a stream ends with the answer's body.
 #[must_use]
-pub struct Lease<B>
-where
-    B: RequestBody,
-{
+pub struct Lease<B: RequestBody> {
     pub(super) pool: Arc<Pool<B>>,
     pub(super) taken: Taken<B>,
     pub(super) max_idle: usize,
 }
 
-impl<B> Lease<B>
-where
-    B: RequestBody,
-{
+impl<B: RequestBody> Lease<B> {
     /// Says that the answer was read to its end: the connection may be used again.
     pub fn finish(self) {
         let Self { pool, taken, max_idle } = self;

@@ -131,12 +131,11 @@ impl AsyncRead for Link {
         if buffer.filled().len() == before {
             return Poll::Ready(Ok(()));
         }
-        link.judge(buffer, before).or_else(|found| {
+        Poll::Ready(link.judge(buffer, before).map_err(|found| {
             link.spoiled = true;
             buffer.set_filled(before);
-            Err(fault(found))
-        })?;
-        Poll::Ready(Ok(()))
+            fault(found)
+        }))
     }
 }
 

@@ -26,6 +26,7 @@ mod pool;
 mod shelf;
 mod socket;
 mod streams;
+mod supply;
 mod tend;
 mod version;
 mod wire;

@@ -2,24 +2,19 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout_at},
-};
+use tokio::sync::Notify;
 
 use super::{
     RequestBody,
-    connection::{self, Opened, Order},
-    error::{ConnectError, SendError},
+    error::SendError,
     framing::{Fault, MAX_FIELDS},
     lease::Lease,
-    places::{Gate, Place, Places},
-    shelf::{Idle, Own, Shelf, Spot, Taken, Turn},
+    places::Places,
+    shelf::{Idle, Own, Shelf, Spot, Taken},
     streams::Stream,
     version,
-    wire::Use,
 };
 use crate::{
     policy::snapshot::{Endpoint, Upstream},
@@ -34,16 +29,13 @@ pub struct Pool<B> {
     /// Only this worker's tasks take it, for a push or a pop; another worker's when all connections are busy.
     shelves: Mutex<Vec<Shelf<B>>>,
     places: Arc<Places>,
-    siblings: Arc<OnceLock<Vec<Weak<Self>>>>,
-    metrics: Arc<Metrics>,
+    pub(super) siblings: Arc<OnceLock<Vec<Weak<Self>>>>,
+    pub(super) metrics: Arc<Metrics>,
     /// Told when fewer are idle than the policy wants.
     pub(super) low: Notify,
 }
 
-impl<B> Pool<B>
-where
-    B: RequestBody,
-{
+impl<B: RequestBody> Pool<B> {
     /// Empty pools, one for each of `workers`, that together keep to the policy's bounds.
     pub fn of_workers(workers: usize, metrics: &Arc<Metrics>) -> Vec<Arc<Self>> {
         let (places, siblings) = (Arc::<Places>::default(), Arc::default());
@@ -106,7 +98,7 @@ where
         }
     }
 
-    fn take(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Option<Taken<B>> {
+    pub(super) fn take(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Option<Taken<B>> {
         let mut shelves = self.shelves();
         let shelf = find(&mut shelves, upstream, endpoint)?;
         let taken = shelf.take(upstream.pool_idle_timeout);
@@ -116,93 +108,8 @@ where
         taken
     }
 
-    /// A connection, opened if need be; whether it is new.
-    async fn obtain(
-        &self,
-        upstream: &Upstream,
-        endpoint: &Arc<Endpoint>,
-    ) -> Result<(Taken<B>, bool), SendError> {
-        let deadline = Instant::now() + upstream.connect_timeout;
-        let spot = self.spot(upstream, endpoint);
-        loop {
-            let shared = spot.is_shared(endpoint.secure, upstream.transport.protocol);
-            let turn = timeout_at(deadline, spot.turn(shared)).await;
-            let Turn::Open(_dialling) = turn.map_err(|_| ConnectError::TimedOut)? else {
-                if let Some(taken) = self.take(upstream, endpoint) {
-                    return Ok((taken, false));
-                }
-                continue;
-            };
-            let place = match self.enter(&spot.gate, upstream, endpoint, deadline).await? {
-                Entered::Place(place) => place,
-                Entered::Taken(taken) => return Ok((taken, false)),
-            };
-            let order = Order { endpoint, transport: &upstream.transport, deadline, place };
-            let opened = connection::open(order, &self.metrics).await?;
-            if let Some(taken) = self.begin(&spot, opened) {
-                return Ok((taken, true));
-            }
-        }
-    }
-
-    /// Waits for a place among the connections to the endpoint, or for one that is free.
-    async fn enter(
-        &self,
-        gate: &Arc<Gate>,
-        upstream: &Upstream,
-        endpoint: &Arc<Endpoint>,
-        deadline: Instant,
-    ) -> Result<Entered<B>, SendError> {
-        if let Some(place) = gate.enter(upstream.max_connections) {
-            return Ok(Entered::Place(place));
-        }
-        let waiter = gate.waiter();
-        loop {
-            let mut freed = std::pin::pin!(waiter.freed());
-            freed.as_mut().enable();
-            if let Some(place) = gate.enter(upstream.max_connections) {
-                return Ok(Entered::Place(place));
-            }
-            if let Some(taken) = self.take(upstream, endpoint) {
-                return Ok(Entered::Taken(taken));
-            }
-            self.evict(gate);
-            timeout_at(deadline, freed).await.map_err(|_| SendError::Full)?;
-        }
-    }
-
-    /// Lets a worker drop a connection that has no request: somebody waits for its place.
-    fn evict(&self, gate: &Arc<Gate>) {
-        for pool in self.siblings.get().into_iter().flatten().filter_map(Weak::upgrade) {
-            let mut shelves = pool.shelves();
-            let mut same = shelves.iter_mut().filter(|shelf| Arc::ptr_eq(&shelf.spot.gate, gate));
-            if same.any(Shelf::evict) {
-                return;
-            }
-        }
-    }
-
-    /// The first request on a new connection.
-    fn begin(&self, spot: &Arc<Spot>, opened: Opened<B>) -> Option<Taken<B>> {
-        let streams = match opened {
-            Opened::Http1(sender, wire) => {
-                spot.speaks(Version::HTTP_11);
-                wire.note(Use::Busy);
-                let spot = Arc::clone(spot);
-                return Some(Taken::Http1(Own { sender, wire, spot }));
-            }
-            Opened::Http2(streams) => streams,
-        };
-        spot.speaks(Version::HTTP_2);
-        let stream = streams.begin();
-        if let Some(shelf) = of(&mut self.shelves(), spot) {
-            shelf.share(streams);
-        }
-        stream.map(Taken::Http2)
-    }
-
     /// Where connections to `endpoint` are kept.
-    fn spot(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Arc<Spot> {
+    pub(super) fn spot(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Arc<Spot> {
         let mut shelves = self.shelves();
         if let Some(shelf) = find(&mut shelves, upstream, endpoint) {
             return Arc::clone(&shelf.spot);
@@ -213,7 +120,7 @@ where
         spot
     }
 
-    fn shelves(&self) -> MutexGuard<'_, Vec<Shelf<B>>> {
+    pub(super) fn shelves(&self) -> MutexGuard<'_, Vec<Shelf<B>>> {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -236,54 +143,12 @@ where
         });
         self.places.tidy();
     }
-
-    /// Opens connections until there are `min_idle` to every endpoint, or one cannot be opened.
-    pub(super) async fn fill(&self, upstream: &Upstream) {
-        for endpoint in &upstream.endpoints {
-            while self.lacks(upstream, endpoint) {
-                if !self.add(upstream, endpoint).await {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn lacks(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>) -> bool {
-        let ready = find(&mut self.shelves(), upstream, endpoint).map_or(0, |shelf| shelf.ready());
-        ready < upstream.min_idle.min(upstream.max_idle)
-    }
-
-    /// Opens one more connection than is needed. `false` when that was not possible.
-    async fn add(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>) -> bool {
-        let spot = self.spot(upstream, endpoint);
-        let Some(place) = spot.gate.enter(upstream.max_connections) else { return false };
-        let deadline = Instant::now() + upstream.connect_timeout;
-        let order = Order { endpoint, transport: &upstream.transport, deadline, place };
-        let Ok(opened) = connection::open(order, &self.metrics).await else { return false };
-        match self.begin(&spot, opened) {
-            Some(Taken::Http1(Own { sender, wire, spot })) => {
-                let since = std::time::Instant::now();
-                self.put(&spot, Idle { sender, wire, since }, upstream.max_idle);
-                true
-            }
-            other => other.is_some(),
-        }
-    }
-}
-
-/// What waiting at a gate came to.
-enum Entered<B> {
-    Place(Place),
-    Taken(Taken<B>),
 }
 
 /// An answer and what it comes on; or why not, and the request if it is still there.
 type Tried<B> = Result<(Response<Incoming>, Taken<B>), (SendError, Option<Request<B>>)>;
 
-async fn over_http1<B>(mut own: Own<B>, mut request: Request<B>) -> Tried<B>
-where
-    B: RequestBody,
-{
+async fn over_http1<B: RequestBody>(mut own: Own<B>, mut request: Request<B>) -> Tried<B> {
     version::to_http1(&mut request);
     own.wire.ask(request.method(), request.headers());
     match own.sender.try_send_request(request).await {
@@ -295,10 +160,11 @@ where
     }
 }
 
-async fn over_http2<B>(stream: Stream<B>, endpoint: &Endpoint, mut request: Request<B>) -> Tried<B>
-where
-    B: RequestBody,
-{
+async fn over_http2<B: RequestBody>(
+    stream: Stream<B>,
+    endpoint: &Endpoint,
+    mut request: Request<B>,
+) -> Tried<B> {
     version::to_http2(&mut request, endpoint);
     let again = version::repeat(&request);
     match stream.sender().try_send_request(request).await {
@@ -314,7 +180,7 @@ where
 }
 
 /// The shelf of `endpoint`, found by its handles as long as the policy stays the same.
-fn find<'s, B>(
+pub(super) fn find<'s, B>(
     shelves: &'s mut [Shelf<B>],
     upstream: &Upstream,
     endpoint: &Arc<Endpoint>,
@@ -324,6 +190,6 @@ fn find<'s, B>(
     Some(shelf)
 }
 
-fn of<'s, B>(shelves: &'s mut [Shelf<B>], spot: &Arc<Spot>) -> Option<&'s mut Shelf<B>> {
+pub(super) fn of<'s, B>(shelves: &'s mut [Shelf<B>], spot: &Arc<Spot>) -> Option<&'s mut Shelf<B>> {
     shelves.iter_mut().find(|shelf| Arc::ptr_eq(&shelf.spot, spot))
 }

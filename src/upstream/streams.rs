@@ -96,18 +96,12 @@ impl<B> Drop for Stream<B> {
 }
 
 /// Drives a connection, and learns how many streams it may have.
-pub(super) struct Driven<B>
-where
-    B: RequestBody,
-{
+pub(super) struct Driven<B: RequestBody> {
     connection: Connection<TokioIo<Link>, B, TokioExecutor>,
     limit: Arc<AtomicUsize>,
 }
 
-impl<B> Driven<B>
-where
-    B: RequestBody,
-{
+impl<B: RequestBody> Driven<B> {
     pub(super) fn new(
         connection: Connection<TokioIo<Link>, B, TokioExecutor>,
         streams: &Streams<B>,
@@ -121,10 +115,7 @@ where
     }
 }
 
-impl<B> Future for Driven<B>
-where
-    B: RequestBody,
-{
+impl<B: RequestBody> Future for Driven<B> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

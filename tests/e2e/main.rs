@@ -9,6 +9,7 @@
 
 mod authority;
 mod bare;
+mod bare_http2;
 mod client;
 mod dialect;
 mod door;

@@ -3,19 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::{
-    Reason,
-    server::{Connection, SendResponse},
-};
-use http::{HeaderMap, Request, Response};
+use h2::Reason;
+use http::{HeaderMap, Response};
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-};
+use tokio::{io::AsyncWriteExt as _, net::TcpListener, sync::mpsc};
 
 use crate::{
+    bare_http2::{Bare, HTTP2, SETTINGS, drive, frame, read_requests, reply, request, speaker},
     door::Door,
     harness::{run, soon, until},
     origin::Origin,
@@ -23,53 +17,6 @@ use crate::{
     raw,
     sidecar::Sidecar,
 };
-
-const HTTP2: &str = "protocol = \"http2\"";
-
-type Served = Connection<TcpStream, Bytes>;
-type Asked = (Request<h2::RecvStream>, SendResponse<Bytes>);
-
-/// A server of which the test has every connection in its hands, settings sent.
-struct Bare {
-    listener: TcpListener,
-    builder: h2::server::Builder,
-}
-
-impl Bare {
-    async fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { listener, builder: h2::server::Builder::new() }
-    }
-
-    fn plan(&self) -> Plan {
-        let address = self.listener.local_addr().unwrap();
-        Plan::new("").upstream(HTTP2).before_address(address)
-    }
-
-    /// The next connection that speaks HTTP/2; probes of the health check only open one.
-    async fn next(&self) -> Served {
-        loop {
-            let (tcp, _) = soon("a connection", self.listener.accept()).await.unwrap();
-            if let Ok(served) = self.builder.handshake(tcp).await {
-                return served;
-            }
-        }
-    }
-}
-
-async fn request(served: &mut Served) -> Asked {
-    soon("a request", served.accept()).await.unwrap().unwrap()
-}
-
-fn reply(asked: &mut Asked, text: &'static str) {
-    let mut body = asked.1.send_response(Response::new(()), false).unwrap();
-    body.send_data(Bytes::from_static(text.as_bytes()), true).unwrap();
-}
-
-/// Lets a connection work until it ends.
-fn drive(mut served: Served) {
-    tokio::spawn(async move { while let Some(Ok(_)) = served.accept().await {} });
-}
 
 #[test]
 fn requests_share_a_connection_and_say_whom_they_are_for() {
@@ -191,40 +138,6 @@ fn what_the_upstream_always_refuses_is_given_up() {
         assert_eq!(answer.refusal(), (502, "upstream_unreachable".to_owned()));
     });
 }
-
-/// Reads frames up to the HEADERS of so many streams.
-async fn read_requests(stream: &mut TcpStream, streams: usize) {
-    let mut preface = [0; 24];
-    stream.read_exact(&mut preface).await.unwrap();
-    let mut begun = 0;
-    while begun < streams {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await.unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length as usize];
-        stream.read_exact(&mut payload).await.unwrap();
-        begun += usize::from(head[3] == 1);
-    }
-}
-
-/// The next connection that says something: probes of the health check do not.
-async fn speaker(listener: &TcpListener) -> TcpStream {
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        if stream.peek(&mut [0]).await.is_ok_and(|read| read > 0) {
-            return stream;
-        }
-    }
-}
-
-/// One frame.
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream];
-    frame.extend_from_slice(payload);
-    frame
-}
-
-const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 #[test]
 fn goaway_loses_nothing_that_it_did_not_take() {

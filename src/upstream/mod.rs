@@ -35,6 +35,7 @@ use std::error::Error;
 
 use bytes::Bytes;
 use http_body::Body;
+use http_body_util::Empty;
 
 pub use error::{ConnectError, Fate, SendError, fault};
 pub use framing::Fault;
@@ -48,4 +49,10 @@ pub trait RequestBody:
 {
     /// The same body again, as long as nothing of it was taken and all of it is at hand.
     fn repeat(&self) -> Option<Self>;
+}
+
+impl RequestBody for Empty<Bytes> {
+    fn repeat(&self) -> Option<Self> {
+        Some(Self::new())
+    }
 }

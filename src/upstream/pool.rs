@@ -36,22 +36,29 @@ pub struct Pool<B> {
 }
 
 impl<B: RequestBody> Pool<B> {
+    /// An empty pool that shares its bounds with no other.
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Self::sharing(Arc::default(), Arc::default(), metrics)
+    }
+
     /// Empty pools, one for each of `workers`, that together keep to the policy's bounds.
     pub fn of_workers(workers: usize, metrics: &Arc<Metrics>) -> Vec<Arc<Self>> {
-        let (places, siblings) = (Arc::<Places>::default(), Arc::default());
-        let pool = |_| {
-            Arc::new(Self {
-                shelves: Mutex::default(),
-                places: Arc::clone(&places),
-                siblings: Arc::clone(&siblings),
-                metrics: Arc::clone(metrics),
-                low: Notify::new(),
-            })
-        };
+        let (places, siblings) = (Arc::<Places>::default(), Arc::<OnceLock<_>>::default());
+        let pool =
+            |_| Self::sharing(Arc::clone(&places), Arc::clone(&siblings), Arc::clone(metrics));
         let pools: Vec<_> = (0..workers).map(pool).collect();
         // Nobody else knows these pools yet.
         drop(siblings.set(pools.iter().map(Arc::downgrade).collect()));
         pools
+    }
+
+    fn sharing(
+        places: Arc<Places>,
+        siblings: Arc<OnceLock<Vec<Weak<Self>>>>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let (shelves, low) = (Mutex::default(), Notify::new());
+        Arc::new(Self { shelves, places, siblings, metrics, low })
     }
 
     /// Sends `request` to `endpoint` on a connection that is there, or on a new one.

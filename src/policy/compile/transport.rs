@@ -12,7 +12,8 @@ use super::Compiler;
 use crate::{
     policy::{
         diagnostic::{Diagnostic, Span},
-        file,
+        file::{self, UpstreamUrl},
+        read::At,
         snapshot::{Transport, UpstreamProtocol, UpstreamTls},
     },
     trust::{self, ClientCertificate, TrustError},
@@ -23,14 +24,16 @@ impl Compiler<'_> {
     pub(super) fn transport(&mut self, directory: &Path) -> Option<Transport> {
         let written = &self.file.upstream;
         let protocol = protocol(written.protocol.value);
-        let secure = written.url.scheme_str() == Some("https");
+        let is_secure = |url: &&At<UpstreamUrl>| url.scheme_str() == Some("https");
+        let secure = written.urls().any(|url| is_secure(&url));
         let tls = if secure {
-            let host = written.url.host().unwrap_or_default();
-            if written.tls.server_name.is_none() && server_name(host).is_none() {
-                let error = Diagnostic::error("no certificate can have the host's name");
-                self.error(
-                    error.at(written.url.span, "").help("write server_name in [upstream.tls]"),
-                );
+            for url in written.urls().filter(is_secure) {
+                let host = url.host().unwrap_or_default();
+                if written.tls.server_name.is_none() && !can_be_certified(host) {
+                    let error = Diagnostic::error("no certificate can have the host's name");
+                    let help = "write server_name in [upstream.tls]";
+                    self.error(error.at(url.span, "").help(help));
+                }
             }
             Some(self.upstream_tls(directory, protocol)?)
         } else {
@@ -115,10 +118,10 @@ impl Compiler<'_> {
     }
 }
 
-/// The name that a certificate must have for `host`, as a URL has it.
-pub(super) fn server_name(host: &str) -> Option<ServerName<'static>> {
+/// Whether a certificate can be for `host`, as a URL has it.
+fn can_be_certified(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    ServerName::try_from(host.to_owned()).ok()
+    ServerName::try_from(host).is_ok()
 }
 
 const fn protocol(written: file::UpstreamProtocol) -> UpstreamProtocol {

@@ -42,6 +42,13 @@ pub struct UpstreamFile {
     pub pool_idle_timeout: At<Duration>,
 }
 
+impl UpstreamFile {
+    /// Every address, in the order of the file.
+    pub fn urls(&self) -> impl Iterator<Item = &At<UpstreamUrl>> {
+        std::iter::once(&self.url)
+    }
+}
+
 /// When a request is sent again. Only what is safe to repeat ever is.
 #[derive(Debug, Clone)]
 pub struct RetryFile {

@@ -34,6 +34,30 @@ fn a_head_that_drips_is_judged_by_its_total_time() {
 }
 
 #[test]
+fn a_body_that_drips_ends_when_its_time_is_over() {
+    run(async {
+        let bare = Bare::new().await;
+        let tables = "[operations.general]\nroutes = [\"* /**\"]\nmax_lifetime = \"1s\"\n";
+        let plan = Plan::new(tables).upstream("idle_timeout = \"10s\"");
+        let sidecar = plan.before_address(bare.address).start().await;
+        let mut client = sidecar.client.tls(&["http/1.1"]).await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let (mut stream, _) = bare.asked().await;
+        stream.write_all(HEAD.as_bytes()).await.unwrap();
+        let dripping = tokio::spawn(async move {
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+
+        let got = raw::read_to_end("the drip", &mut client).await;
+
+        assert!(got.len() < 50_000, "it was not cut");
+        dripping.await.unwrap();
+    });
+}
+
+#[test]
 fn a_small_body_that_drips_before_it_was_cleaned_is_refused_in_time() {
     run(async {
         let bare = Bare::new().await;

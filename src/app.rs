@@ -38,7 +38,7 @@ use crate::{
     upstream::Pool,
 };
 
-/// How often accounts that hold nothing any more and idle connections are looked for.
+/// How often accounts that hold nothing any more are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// How to run.
@@ -165,9 +165,11 @@ impl App {
         let threads = options.threads.unwrap_or_else(cores);
         let workers = Workers::start(options.runtimes, threads).map_err(StartError::System)?;
         let workers = Arc::new(workers);
-        let pools: Vec<_> =
-            (0..workers.len()).map(|_| Pool::new(Arc::clone(&self.telemetry.metrics))).collect();
+        let pools = Pool::of_workers(workers.len(), &self.telemetry.metrics);
         let listener = self.listener(&workers, &pools);
+        for (index, pool) in pools.into_iter().enumerate() {
+            workers.spawn(index, pool.tend(Arc::clone(&self.handle)));
+        }
         let Sockets { public, redirect, operators } = sockets;
         let doors = self.doors(public, redirect).map_err(StartError::System)?;
         let metrics = Arc::clone(&self.telemetry.metrics);
@@ -180,7 +182,7 @@ impl App {
         background.spawn(Arc::clone(&self.shared.health).watch());
         background
             .spawn(jwks::watch(Arc::clone(&self.handle), Arc::clone(&self.telemetry.metrics)));
-        background.spawn(sweep(Arc::clone(&self.shared), pools));
+        background.spawn(sweep(Arc::clone(&self.shared)));
         let admin = admin::serve(self.admin(&drain_asked), operators, Arc::clone(&ended));
         let admin = tokio::spawn(admin);
         let accepting = tokio::spawn(listener.serve(doors));
@@ -317,12 +319,10 @@ async fn watchdog(workers: Arc<Workers>) {
 }
 
 /// Drops what is no longer needed, a part at a time.
-async fn sweep(shared: Arc<Shared>, pools: Vec<Arc<Pool<Upload>>>) {
+async fn sweep(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         shared.ledger.sweep(shared.clock.now());
         shared.telemetry.metrics.store_up.set(i64::from(shared.ledger.is_up()));
-        let longest = shared.policy.load().upstream.pool_idle_timeout;
-        pools.iter().for_each(|pool| pool.sweep(longest));
     }
 }

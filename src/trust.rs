@@ -12,10 +12,16 @@
 //! # Limits
 //! [`MAX_FILE`]. Read once: a change of the file is the caller's to notice.
 
+mod client;
+mod pin;
+
 use std::{fs, io, path::Path, sync::Arc};
 
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+pub use client::{ClientCertificate, client_config};
+pub use pin::{NoPin, Pin, is_unpinned};
 
 /// The largest file of certificates, in bytes; a system's whole list has about 200 KiB.
 pub const MAX_FILE: u64 = 4 << 20;
@@ -38,12 +44,39 @@ pub enum TrustError {
         /// The file.
         path: String,
     },
+    /// The file holds no PEM of the wanted kind.
+    #[error("{path} holds no {wanted} in PEM form")]
+    Missing {
+        /// The file.
+        path: String,
+        /// `certificate` or `private key`.
+        wanted: &'static str,
+    },
+    /// The key is unusable, or belongs to another certificate.
+    #[error("the private key does not fit the certificate")]
+    Mismatch(#[source] rustls::Error),
+    /// TLS itself cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
     /// The file has no certificate, or one that cannot be used.
     #[error("{path} holds no certificate in PEM form that can be trusted")]
     Unusable {
         /// The file.
         path: String,
     },
+}
+
+impl TrustError {
+    /// The file that is wrong, if it is one file.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Read { path, .. }
+            | Self::TooLarge { path }
+            | Self::Unusable { path }
+            | Self::Missing { path, .. } => Some(Path::new(path)),
+            Self::Mismatch(_) | Self::Setup(_) => None,
+        }
+    }
 }
 
 /// The certificates of `ca` alone, PEM; without it the system's, or else the built-in ones.
@@ -62,12 +95,8 @@ pub fn roots(ca: Option<&Path>) -> Result<Arc<RootCertStore>, TrustError> {
 }
 
 fn own(path: &Path) -> Result<RootCertStore, TrustError> {
-    let shown = || path.display().to_string();
-    let unusable = || TrustError::Unusable { path: shown() };
-    let bytes = read(path).map_err(|source| TrustError::Read { path: shown(), source })?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(TrustError::TooLarge { path: shown() });
-    }
+    let unusable = || TrustError::Unusable { path: path.display().to_string() };
+    let bytes = load(path)?;
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
         let certificate = certificate.map_err(|_| unusable())?;
@@ -77,6 +106,16 @@ fn own(path: &Path) -> Result<RootCertStore, TrustError> {
         return Err(unusable());
     }
     Ok(store)
+}
+
+/// A whole file of PEM.
+fn load(path: &Path) -> Result<Vec<u8>, TrustError> {
+    let shown = || path.display().to_string();
+    let bytes = read(path).map_err(|source| TrustError::Read { path: shown(), source })?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(TrustError::TooLarge { path: shown() });
+    }
+    Ok(bytes)
 }
 
 /// At most one byte more than may be.

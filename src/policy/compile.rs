@@ -12,6 +12,7 @@ mod operations;
 mod sanitize;
 mod settings;
 mod terms;
+mod transport;
 mod upstream;
 
 use std::{path::Path, sync::Arc};
@@ -66,7 +67,7 @@ pub(super) fn compile(
     let identity = compiler.identity(beside.keys, beside.issuers);
     let calendars = compiler.check_tiers();
     let redactor = compiler.redactor();
-    let upstream = compiler.upstream();
+    let upstream = compiler.upstream(beside.directory);
     let settings = compiler.settings(beside.directory);
     if compiler.report.has_errors() {
         return None;

@@ -31,6 +31,7 @@ mod sanitize;
 mod store;
 mod tiers;
 mod upstream;
+mod upstream_tls;
 mod url;
 
 pub use admin::AdminFile;
@@ -55,7 +56,9 @@ pub use request::{Injection, MediaType, ParameterFile, RequestFile, RequestRules
 pub use sanitize::{ErrorBodies, Redaction, ReplaceFile, SanitizeFile};
 pub use store::{OnFailure, StoreFile, StoreUrl};
 pub use tiers::{BudgetFile, Pool, PoolFile, TierFile};
-pub use upstream::{CircuitBreakerFile, RetryFile, RetryOn, UpstreamFile};
+pub use upstream::{CircuitBreakerFile, RetryFile, RetryOn, UpstreamFile, UpstreamProtocol};
+pub use upstream_tls::{OwnPairFile, UpstreamTlsFile};
+pub use url::UpstreamUrl;
 
 use super::diagnostic::{Diagnostic, Report};
 use super::interpolate::Environment;

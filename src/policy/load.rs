@@ -100,6 +100,7 @@ impl Loader {
         let text = content.clone();
         let compiled = file.and_then(|file| {
             files.extend(file.files.iter().map(|path| self.directory.join(path)));
+            files.extend(file.upstream.tls.files().map(|path| self.directory.join(path)));
             for path in &files[1..] {
                 content.extend(read(path).unwrap_or_default());
             }

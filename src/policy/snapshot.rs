@@ -5,10 +5,12 @@
 //! metric handles are made for every pair of operation and tier, so the request
 //! path looks things up and allocates nothing that could have been made here.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, uri::Authority};
 use regex_automata::meta::Regex;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 
 use super::{
     cors::Cors,
@@ -243,10 +245,46 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Set on every request; values are marked sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How its endpoints are spoken with.
+    pub transport: Arc<Transport>,
+    /// Open connections to one endpoint over all workers.
+    pub max_connections: usize,
+    /// Idle connections to each endpoint that every worker sees to.
+    pub min_idle: usize,
     /// Idle connections kept per worker.
     pub max_idle: usize,
     /// Longest time that an idle connection is kept.
     pub pool_idle_timeout: Duration,
+}
+
+/// How the endpoints of an upstream are spoken with.
+pub struct Transport {
+    /// Which HTTP.
+    pub protocol: UpstreamProtocol,
+    /// For endpoints behind TLS; its ALPN fits `protocol`.
+    pub tls: Option<UpstreamTls>,
+    /// SHA-256 over all that the above was made of, files included: connections made for another one are not used.
+    pub digest: [u8; 32],
+}
+
+/// Which HTTP is spoken with the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// What ALPN agrees on over TLS, HTTP/1.1 without TLS.
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; without TLS with prior knowledge.
+    Http2,
+}
+
+/// TLS towards the upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// Whom to believe, what to show, what to resume.
+    pub config: Arc<ClientConfig>,
+    /// The name to ask for and to verify; the endpoint's host when unset.
+    pub server_name: Option<ServerName<'static>>,
 }
 
 /// One address of the upstream service.
@@ -258,6 +296,8 @@ pub struct Endpoint {
     pub authority: Authority,
     /// How it is reached.
     pub target: Target,
+    /// Whether it is behind TLS.
+    pub secure: bool,
 }
 
 /// How an endpoint is reached.
@@ -272,6 +312,8 @@ pub enum Target {
         /// The port.
         port: u16,
     },
+    /// By the path of a unix socket.
+    Socket(PathBuf),
 }
 
 impl Upstream {

@@ -22,7 +22,10 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
 
 use super::{exchange::Exchange, forward::Reply, settle::Permit, upload::Progress, upload::Upload};
-use crate::{sanitize, upstream::Lease};
+use crate::{
+    sanitize,
+    upstream::{self, Lease},
+};
 
 /// The most that is gathered before it is sent on: one TLS record.
 const GATHER: usize = 16 << 10;
@@ -147,7 +150,9 @@ impl Stream {
                         return self.hand_on(full);
                     }
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(self.broken()))),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Some(Err(self.broken(&error))));
+                }
                 Poll::Ready(None) => self.end(&mut ready_now),
                 Poll::Pending if ready_now.is_none() && self.gathered.is_empty() => {
                     ready!(self.poll_silence(cx));
@@ -268,8 +273,11 @@ impl Stream {
         Ok(())
     }
 
-    fn broken(&mut self) -> DownloadError {
-        self.exchange.facts.detail = Some("the upstream's answer broke off".into());
+    fn broken(&mut self, error: &hyper::Error) -> DownloadError {
+        self.exchange.facts.detail = Some(match upstream::fault(error) {
+            Some(fault) => fault.to_string().into(),
+            None => "the upstream's answer broke off".into(),
+        });
         DownloadError::Broken
     }
 

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     policy::snapshot::Policy,
-    upstream::{Lease, Pool, SendError},
+    upstream::{Fate, Lease, Pool, SendError},
 };
 
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -115,19 +115,21 @@ async fn within<T>(
 }
 
 fn refusal(permit: &mut Permit, progress: &Progress, error: &SendError) -> Box<Refusal> {
-    match error {
-        SendError::Connect(_) | SendError::Unsent(_) => {
-            permit.mark_unsent();
-            Refusal::new(Code::UpstreamUnreachable).detail(error.to_string())
-        }
-        SendError::Broken(error) => match progress.failure() {
-            Some(failure) => validate::refusal(failure),
-            None if error.is_parse() => {
-                Refusal::new(Code::UpstreamInvalid).detail(error.to_string())
-            }
-            None => Refusal::new(Code::UpstreamUnreachable).detail(error.to_string()),
-        },
+    if error.fate() != Fate::Unknown {
+        permit.mark_unsent();
+    } else if let Some(failure) = progress.failure() {
+        return validate::refusal(failure);
     }
+    let code = match error {
+        SendError::Full => Code::Overloaded,
+        SendError::Malformed(_) | SendError::Invalid(_) => Code::UpstreamInvalid,
+        SendError::Dead(_) => Code::UpstreamTimeout,
+        SendError::Connect(_)
+        | SendError::Unsent(_)
+        | SendError::Refused(_)
+        | SendError::Broken(_) => Code::UpstreamUnreachable,
+    };
+    Refusal::new(code).detail(error.to_string())
 }
 
 /// A switch of protocols that nobody asked for is no answer.

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -74,9 +74,14 @@ pub async fn reply(
             return refuse(exchange, refusal);
         }
     };
-    if body.is_end_stream() {
+    if body.is_end_stream() || is_bodiless(&exchange.method, status) {
+        // Over HTTP/2 the end may still be on its way; over HTTP/1 there is no body to see.
         lease.finish();
         permit.settle(&mut exchange);
+        if status == StatusCode::NO_CONTENT {
+            // RFC 9110, 8.6: a length here would be one of a body that does not come.
+            fields.remove(header::CONTENT_LENGTH);
+        }
         return finish(exchange, status, fields, |exchange| {
             Download::whole(Bytes::new(), exchange)
         });
@@ -350,16 +355,24 @@ fn cleaner(policy: &Policy, fields: &HeaderMap) -> Result<Option<sanitize::Strea
     Ok(Some(sanitize::Stream::new(Arc::clone(redactor))))
 }
 
+/// Whether an answer has no body, whatever its upstream sends (RFC 9110, 6.4.1).
+fn is_bodiless(method: &Method, status: StatusCode) -> bool {
+    method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 fn is_small(body: &Incoming) -> bool {
     let size = body.size_hint();
     size.exact().is_some_and(|exact| exact <= WHOLE)
 }
 
-/// A short body; `None` if it broke off or fell silent.
+/// A short body; `None` if it broke off, fell silent or dripped. The caller waits for the head meanwhile,
+/// so the whole is owed as soon as a head is.
 async fn read_whole(mut body: Incoming, policy: &Policy) -> Option<Bytes> {
     let mut whole = BytesMut::new();
+    let end = tokio::time::Instant::now() + policy.upstream.response_timeout;
     loop {
-        let frame = tokio::time::timeout(policy.upstream.idle_timeout, body.frame()).await.ok()?;
+        let silence = tokio::time::Instant::now() + policy.upstream.idle_timeout;
+        let frame = tokio::time::timeout_at(silence.min(end), body.frame()).await.ok()?;
         let Some(frame) = frame else { return Some(whole.freeze()) };
         let Ok(data) = frame.ok()?.into_data() else { continue };
         if whole.is_empty() && body.is_end_stream() {

@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
 use super::{headers, patience::Patience};
+use crate::upstream::RequestBody;
 
 /// Why a body could not be sent whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -164,6 +165,16 @@ impl Upload {
             progress,
             leftovers,
         })))
+    }
+}
+
+impl RequestBody for Upload {
+    fn repeat(&self) -> Option<Self> {
+        match &self.0 {
+            Source::Empty => Some(Self::empty()),
+            Source::Whole(Some(bytes)) => Some(Self::whole(bytes.clone())),
+            Source::Whole(None) | Source::Stream(_) => None,
+        }
     }
 }
 

@@ -91,8 +91,8 @@ impl Workers {
         Some((index, Place(Arc::clone(&worker.open))))
     }
 
-    /// Runs `task` on the worker at `index`; its owner is whoever tracks the future.
-    pub(super) fn spawn(&self, index: usize, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs `task` on the worker at `index`; its owner is whoever tracks the future, or else the worker itself.
+    pub fn spawn(&self, index: usize, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(worker) = self.workers.get(index) {
             drop(worker.handle.spawn(task));
         }

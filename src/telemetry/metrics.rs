@@ -87,6 +87,7 @@ pub struct Metrics {
     pub upstream_idle: Gauge,
     /// Upstream connections that carry a request.
     pub upstream_busy: Gauge,
+    pub(super) upstream_connects: [Counter; 5],
     /// Downstream connections that speak HTTP/1.
     pub http1_connections: Gauge,
     /// Downstream connections that speak HTTP/2.
@@ -144,6 +145,26 @@ impl Handshake {
     ];
 }
 
+/// How an attempt to connect to the upstream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connected {
+    /// With a connection.
+    Opened,
+    /// The network said no.
+    Refused,
+    /// It took too long.
+    TimedOut,
+    /// There was no TLS, or none that is believed.
+    NoTls,
+    /// There was no HTTP of the wanted version.
+    NoHttp,
+}
+
+impl Connected {
+    /// The values of the label `result`, in the order of the variants.
+    pub(super) const ALL: [&'static str; 5] = ["ok", "refused", "timed_out", "no_tls", "no_http"];
+}
+
 /// The largest share of a tier's budget that any subject has used in the running period.
 #[derive(Debug, Default)]
 pub struct BudgetUse(Mutex<(u64, u64)>);
@@ -189,6 +210,7 @@ impl Metrics {
             upstream_up: Gauge::default(),
             upstream_idle: Gauge::default(),
             upstream_busy: Gauge::default(),
+            upstream_connects: Default::default(),
             http1_connections: Gauge::default(),
             http2_connections: Gauge::default(),
             handshakes: Default::default(),
@@ -242,6 +264,13 @@ impl Metrics {
     /// Counts what a client must not do.
     pub fn violation(&self, violation: Violation) {
         self.violations.count(violation);
+    }
+
+    /// Counts one attempt to connect to the upstream.
+    pub fn upstream_connected(&self, result: Connected) {
+        if let Some(count) = self.upstream_connects.get(result as usize) {
+            count.add(1);
+        }
     }
 
     /// Counts one finished handshake.

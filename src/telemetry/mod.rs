@@ -21,7 +21,7 @@ mod violation;
 pub use cells::{Cell, Counter, Gauge};
 pub use histogram::Histogram;
 pub use log::{LogFormat, init as init_log};
-pub use metrics::{BudgetUse, Handshake, Metrics, Protocol, TUNNEL_ENDS};
+pub use metrics::{BudgetUse, Connected, Handshake, Metrics, Protocol, TUNNEL_ENDS};
 pub use output::Output;
 pub use record::{Cost, Record};
 pub use render::{OPENMETRICS, PROMETHEUS, render};

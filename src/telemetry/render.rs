@@ -19,7 +19,10 @@ use prometheus_client::{
 use std::sync::Arc;
 
 use super::{
-    Histogram, Metrics, Output, TUNNEL_ENDS, histogram::seconds, metrics::Handshake, process::Facts,
+    Histogram, Metrics, Output, TUNNEL_ENDS,
+    histogram::seconds,
+    metrics::{Connected, Handshake},
+    process::Facts,
 };
 use crate::clock::Timestamp;
 
@@ -190,6 +193,11 @@ impl Scrape {
         let mut family = page.gauge("weir_upstream_connections", "Connections to the upstream")?;
         gauge_of(&mut family, &[("state", "idle")], &metrics.upstream_idle.value())?;
         gauge_of(&mut family, &[("state", "busy")], &metrics.upstream_busy.value())?;
+        let help = "Attempts to connect to the upstream";
+        let mut family = page.counter("weir_upstream_connects", help)?;
+        for (result, count) in Connected::ALL.iter().zip(&metrics.upstream_connects) {
+            count_of(&mut family, &[("result", *result)], &count.value())?;
+        }
         let mut family = page.gauge("weir_connections", "Open downstream connections")?;
         let (http1, http2) = (&metrics.http1_connections, &metrics.http2_connections);
         gauge_of(&mut family, &[("protocol", "http/1.1")], &http1.value())?;

@@ -1,16 +1,58 @@
 //! The upstream side: pooled connections, and one request on one of them.
 //!
 //! Each worker has a pool of its own, so taking a connection wakes no other
-//! core. Pools outlive policies; a connection to another address than the
-//! policy in force names is dropped when it is met.
+//! core. Pools outlive policies; connections to endpoints that the policy in
+//! force does not name are closed.
+//!
+//! ```text
+//! pool ── shelf ── connection ── link ── socket      TCP, TLS, unix
+//!   │       └ streams (HTTP/2)     └ framing         what answers may look like
+//!   └ places (max_connections, over all workers)
+//! ```
 //!
 //! # Failure
 //! Connecting has a deadline. An idle connection that the upstream closed is
 //! never seen by a caller: if nothing of the request was written, it goes out
-//! again on a new one. A request that was written in part is never repeated.
+//! again on a new one. A request that was written in part is never repeated,
+//! unless the upstream says that it did not look at it.
 
 mod connection;
+mod error;
+mod framing;
+mod lease;
+mod link;
+mod places;
 mod pool;
+mod shelf;
+mod socket;
+mod streams;
+mod supply;
+mod tend;
+mod version;
+mod wire;
 
-pub use connection::{ConnectError, dial};
-pub use pool::{Lease, Pool, SendError};
+use std::error::Error;
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::Empty;
+
+pub use error::{ConnectError, Fate, SendError, fault};
+pub use framing::Fault;
+pub use lease::Lease;
+pub use pool::Pool;
+pub use socket::{Socket, dial};
+
+/// The body of a request.
+pub trait RequestBody:
+    Body<Data = Bytes, Error: Error + Send + Sync> + Send + Unpin + Sized + 'static
+{
+    /// The same body again, as long as nothing of it was taken and all of it is at hand.
+    fn repeat(&self) -> Option<Self>;
+}
+
+impl RequestBody for Empty<Bytes> {
+    fn repeat(&self) -> Option<Self> {
+        Some(Self::new())
+    }
+}

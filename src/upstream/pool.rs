@@ -1,177 +1,202 @@
-//! Idle connections of one worker.
+//! Sends requests over the connections of one worker.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
-use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use hyper::body::Incoming;
+use tokio::sync::Notify;
 
-use super::connection::{self, ConnectError};
+use super::{
+    RequestBody,
+    error::SendError,
+    framing::{Fault, MAX_FIELDS},
+    lease::Lease,
+    places::Places,
+    shelf::{Idle, Own, Shelf, Spot, Taken},
+    streams::Stream,
+    version,
+};
 use crate::{
     policy::snapshot::{Endpoint, Upstream},
     telemetry::Metrics,
 };
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// No connection; nothing was sent.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// A new connection closed before anything was written to it.
-    #[error("the upstream closed a new connection at once: {0}")]
-    Unsent(#[source] hyper::Error),
-    /// The connection failed after the request had begun to leave.
-    #[error("the exchange with the upstream failed: {0}")]
-    Broken(#[source] hyper::Error),
-}
+/// How often a request goes out that an upstream certainly has not looked at.
+const ATTEMPTS: u32 = 3;
 
-/// Idle connections of one worker, newest last.
+/// The connections of one worker.
 pub struct Pool<B> {
-    /// Only this worker's tasks take it, for a push or a pop.
-    idle: Mutex<Vec<Idle<B>>>,
-    metrics: Arc<Metrics>,
+    /// Only this worker's tasks take it, for a push or a pop; another worker's when all connections are busy.
+    shelves: Mutex<Vec<Shelf<B>>>,
+    places: Arc<Places>,
+    pub(super) siblings: Arc<OnceLock<Vec<Weak<Self>>>>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Told when fewer are idle than the policy wants.
+    pub(super) low: Notify,
 }
 
-struct Idle<B> {
-    sender: SendRequest<B>,
-    since: Instant,
-    endpoint: Arc<Endpoint>,
-}
-
-impl<B> Pool<B>
-where
-    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static,
-{
-    /// An empty pool.
+impl<B: RequestBody> Pool<B> {
+    /// An empty pool that shares its bounds with no other.
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { idle: Mutex::default(), metrics })
+        Self::sharing(Arc::default(), Arc::default(), metrics)
     }
 
-    /// Sends `request` to `endpoint` on an idle connection, or on a new one.
+    /// Empty pools, one for each of `workers`, that together keep to the policy's bounds.
+    pub fn of_workers(workers: usize, metrics: &Arc<Metrics>) -> Vec<Arc<Self>> {
+        let (places, siblings) = (Arc::<Places>::default(), Arc::<OnceLock<_>>::default());
+        let pool =
+            |_| Self::sharing(Arc::clone(&places), Arc::clone(&siblings), Arc::clone(metrics));
+        let pools: Vec<_> = (0..workers).map(pool).collect();
+        // Nobody else knows these pools yet.
+        drop(siblings.set(pools.iter().map(Arc::downgrade).collect()));
+        pools
+    }
+
+    fn sharing(
+        places: Arc<Places>,
+        siblings: Arc<OnceLock<Vec<Weak<Self>>>>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let (shelves, low) = (Mutex::default(), Notify::new());
+        Arc::new(Self { shelves, places, siblings, metrics, low })
+    }
+
+    /// Sends `request` to `endpoint` on a connection that is there, or on a new one.
+    ///
+    /// Goes out again by itself when that is certainly safe: nothing was written because the connection had been
+    /// closed while idle, or the upstream refused the stream and the body is still at hand.
     ///
     /// # Errors
-    /// When none can be had, or it fails. Deadlines for the answer are the caller's.
+    /// When no connection can be had, or it fails: see [`SendError::fate`] for what may be sent again.
+    /// The deadline for the answer is the caller's.
     ///
     /// # Cancellation
-    /// Dropping the future closes the connection that the request is on.
+    /// Dropping the future closes the connection that the request is on, or resets its stream.
     pub async fn send(
         self: &Arc<Self>,
         upstream: &Upstream,
         endpoint: &Arc<Endpoint>,
         mut request: Request<B>,
     ) -> Result<(Response<Incoming>, Lease<B>), SendError> {
+        let mut refused = 1;
         loop {
-            let (sender, fresh) = match self.take(upstream, endpoint) {
-                Some(sender) => (sender, false),
+            let (taken, fresh) = match self.take(upstream, endpoint) {
+                Some(taken) => (taken, false),
                 // Boxed because it is rare and large: every request's future would carry its room.
-                None => (Box::pin(connection::open(upstream, endpoint)).await?, true),
+                None => Box::pin(self.obtain(upstream, endpoint)).await?,
             };
-            let mut lease = self.lease(upstream, endpoint, sender);
-            let Some(sender) = &mut lease.sender else { continue };
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, lease)),
-                Err(mut failed) => match failed.take_message() {
-                    // Nothing was written: the connection had been closed while idle.
-                    Some(unsent) if !fresh => request = unsent,
-                    Some(_) => return Err(SendError::Unsent(failed.into_error())),
-                    None => return Err(SendError::Broken(failed.into_error())),
-                },
-            }
-        }
-    }
-
-    fn lease(
-        self: &Arc<Self>,
-        upstream: &Upstream,
-        endpoint: &Arc<Endpoint>,
-        sender: SendRequest<B>,
-    ) -> Lease<B> {
-        self.metrics.upstream_busy.add(1);
-        Lease {
-            pool: Arc::clone(self),
-            sender: Some(sender),
-            endpoint: Arc::clone(endpoint),
-            max_idle: upstream.max_idle,
-        }
-    }
-
-    fn take(&self, upstream: &Upstream, endpoint: &Endpoint) -> Option<SendRequest<B>> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(newest) = idle.pop() {
-            self.metrics.upstream_idle.add(-1);
-            let usable = newest.since.elapsed() < upstream.pool_idle_timeout
-                && *newest.endpoint == *endpoint
-                && newest.sender.is_ready();
-            if usable {
-                return Some(newest.sender);
-            }
-        }
-        None
-    }
-
-    fn put(&self, idle: Idle<B>, max: usize) {
-        let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() < max {
-            all.push(idle);
-            self.metrics.upstream_idle.add(1);
-        }
-    }
-
-    /// Drops connections that have been idle for `longest`, or that the upstream has closed.
-    pub fn sweep(&self, longest: Duration) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = idle.len();
-        idle.retain(|kept| kept.since.elapsed() < longest && !kept.sender.is_closed());
-        let dropped = i64::try_from(before - idle.len()).unwrap_or_default();
-        self.metrics.upstream_idle.add(-dropped);
-    }
-}
-
-/// A connection that carries one exchange. Dropped before [`Lease::finish`], it is closed.
-pub struct Lease<B>
-where
-    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static,
-{
-    pool: Arc<Pool<B>>,
-    sender: Option<SendRequest<B>>,
-    endpoint: Arc<Endpoint>,
-    max_idle: usize,
-}
-
-impl<B> Lease<B>
-where
-    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static,
-{
-    /// Says that the answer was read to its end: the connection may be used again.
-    pub fn finish(mut self) {
-        let Some(mut sender) = self.sender.take() else { return };
-        let (pool, endpoint, max) =
-            (Arc::clone(&self.pool), Arc::clone(&self.endpoint), self.max_idle);
-        let keep = move |sender| pool.put(Idle { sender, since: Instant::now(), endpoint }, max);
-        if sender.is_ready() {
-            keep(sender);
-        } else if !sender.is_closed() {
-            // The connection's own task still has to notice that the answer is over. It ends
-            // at once: either the connection becomes ready or it closes.
-            tokio::spawn(async move {
-                if sender.ready().await.is_ok() {
-                    keep(sender);
+            let tried = match taken {
+                Taken::Http1(own) => over_http1(own, request).await,
+                Taken::Http2(stream) => Box::pin(over_http2(stream, endpoint, request)).await,
+            };
+            match tried {
+                Ok((answer, taken)) => {
+                    let pool = Arc::clone(self);
+                    return Ok((answer, Lease { pool, taken, max_idle: upstream.max_idle }));
                 }
-            });
+                // The connection had been closed while idle.
+                Err((SendError::Unsent(_), Some(unsent))) if !fresh => request = unsent,
+                Err((SendError::Refused(_), Some(again))) if refused < ATTEMPTS => {
+                    refused += 1;
+                    request = again;
+                }
+                Err((error, _)) => return Err(error),
+            }
         }
+    }
+
+    pub(super) fn take(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Option<Taken<B>> {
+        let mut shelves = self.shelves();
+        let shelf = find(&mut shelves, upstream, endpoint)?;
+        let taken = shelf.take(upstream.pool_idle_timeout);
+        if upstream.min_idle > 0 && shelf.ready() < upstream.min_idle {
+            self.low.notify_one();
+        }
+        taken
+    }
+
+    /// Where connections to `endpoint` are kept.
+    pub(super) fn spot(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Arc<Spot> {
+        let mut shelves = self.shelves();
+        if let Some(shelf) = find(&mut shelves, upstream, endpoint) {
+            return Arc::clone(&shelf.spot);
+        }
+        let shelf = Shelf::new(endpoint, upstream, self.places.gate(&endpoint.name));
+        let spot = Arc::clone(&shelf.spot);
+        shelves.push(shelf);
+        spot
+    }
+
+    pub(super) fn shelves(&self) -> MutexGuard<'_, Vec<Shelf<B>>> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a connection whose answer was read to its end.
+    pub(super) fn put(&self, spot: &Arc<Spot>, idle: Idle<B>, max: usize) {
+        // Without a shelf the policy no longer names the endpoint.
+        if let Some(shelf) = of(&mut self.shelves(), spot) {
+            shelf.put(idle, max);
+        }
+        spot.gate.wake();
+    }
+
+    /// Drops connections that `upstream` has no use for: old, closed, or to other endpoints.
+    pub(super) fn sweep(&self, upstream: &Upstream) {
+        self.shelves().retain_mut(|shelf| {
+            let transport = &upstream.transport;
+            let named = upstream.endpoints.iter().any(|known| shelf.is_for(known, transport));
+            shelf.sweep(upstream.pool_idle_timeout);
+            named
+        });
+        self.places.tidy();
     }
 }
 
-impl<B> Drop for Lease<B>
-where
-    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static,
-{
-    fn drop(&mut self) {
-        self.pool.metrics.upstream_busy.add(-1);
+/// An answer and what it comes on; or why not, and the request if it is still there.
+type Tried<B> = Result<(Response<Incoming>, Taken<B>), (SendError, Option<Request<B>>)>;
+
+async fn over_http1<B: RequestBody>(mut own: Own<B>, mut request: Request<B>) -> Tried<B> {
+    version::to_http1(&mut request);
+    own.wire.ask(request.method(), request.headers());
+    match own.sender.try_send_request(request).await {
+        Ok(response) => Ok((response, Taken::Http1(own))),
+        Err(mut failed) => Err(match failed.take_message() {
+            Some(unsent) => (SendError::Unsent(failed.into_error()), Some(unsent)),
+            None => (SendError::after_sending(failed.into_error()), None),
+        }),
     }
+}
+
+async fn over_http2<B: RequestBody>(
+    stream: Stream<B>,
+    endpoint: &Endpoint,
+    mut request: Request<B>,
+) -> Tried<B> {
+    version::to_http2(&mut request, endpoint);
+    let again = version::repeat(&request);
+    match stream.sender().try_send_request(request).await {
+        Ok(response) if response.headers().len() > MAX_FIELDS => {
+            Err((SendError::Malformed(Fault::TooManyFields), None))
+        }
+        Ok(response) => Ok((response, Taken::Http2(stream))),
+        Err(mut failed) => Err(match failed.take_message() {
+            Some(unsent) => (SendError::Unsent(failed.into_error()), Some(unsent)),
+            None => (SendError::after_sending(failed.into_error()), again),
+        }),
+    }
+}
+
+/// The shelf of `endpoint`, found by its handles as long as the policy stays the same.
+pub(super) fn find<'s, B>(
+    shelves: &'s mut [Shelf<B>],
+    upstream: &Upstream,
+    endpoint: &Arc<Endpoint>,
+) -> Option<&'s mut Shelf<B>> {
+    let shelf = shelves.iter_mut().find(|shelf| shelf.is_for(endpoint, &upstream.transport))?;
+    shelf.refresh(endpoint, &upstream.transport);
+    Some(shelf)
+}
+
+pub(super) fn of<'s, B>(shelves: &'s mut [Shelf<B>], spot: &Arc<Spot>) -> Option<&'s mut Shelf<B>> {
+    shelves.iter_mut().find(|shelf| Arc::ptr_eq(&shelf.spot, spot))
 }

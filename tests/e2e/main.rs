@@ -8,12 +8,16 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod authority;
+mod bare;
+mod bare_http2;
 mod client;
 mod dialect;
+mod door;
 mod frames;
 mod harness;
 mod issuer;
 mod origin;
+mod pki;
 mod plan;
 mod raw;
 mod shake;
@@ -65,6 +69,12 @@ mod tls;
 mod tokens;
 mod trailers;
 mod upgrades;
+mod upstream_framing;
+mod upstream_http2;
+mod upstream_pool;
+mod upstream_tls;
+mod upstream_trouble;
+mod upstream_unix;
 mod websocket;
 mod websocket_limits;
 mod wire_http1;

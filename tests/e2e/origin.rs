@@ -4,14 +4,17 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -20,7 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::client::Fed;
+use crate::{client::Fed, door::Door};
 
 type Given = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -30,6 +33,7 @@ pub struct Seen {
     pub method: Method,
     pub target: String,
     pub headers: HeaderMap,
+    pub version: http::Version,
 }
 
 impl Seen {
@@ -64,6 +68,8 @@ pub type Made = (u16, Vec<(String, String)>, Bytes);
 struct State {
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<HashMap<String, Script>>,
+    opened: AtomicUsize,
+    open: AtomicUsize,
 }
 
 /// The service; it ends when dropped.
@@ -87,10 +93,19 @@ impl Origin {
 
     /// A service on this address.
     pub async fn at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let (address, state) = (listener.local_addr().unwrap(), Arc::new(State::default()));
-        let task = tokio::spawn(accept(listener, Arc::clone(&state)));
+        Self::behind(Door::tcp(address).await).await
+    }
+
+    /// A service behind this door.
+    pub async fn behind(door: Door) -> Self {
+        let (address, state) = (door.address(), Arc::new(State::default()));
+        let task = tokio::spawn(accept(door, Arc::clone(&state)));
         Self { address, state, task }
+    }
+
+    /// Connections that were opened so far, and those that still are open.
+    pub fn connections(&self) -> (usize, usize) {
+        (self.state.opened.load(SeqCst), self.state.open.load(SeqCst))
     }
 
     /// Answers `path` with this, every time.
@@ -165,18 +180,44 @@ fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {
     headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>) {
+async fn accept(door: Door, state: Arc<State>) {
     // Dropped with this task: its connections end with the service.
     let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        stream.set_nodelay(true).unwrap();
+    loop {
+        let entering = door.knock().await;
         let state = Arc::clone(&state);
         connections.spawn(async move {
+            // Whoever does not get through the door is looked at from the other side.
+            let Ok(visitor) = entering.enter().await else { return };
+            let _open = Open::count(Arc::clone(&state));
             let service = service_fn(move |request| answer(Arc::clone(&state), request));
-            let server = hyper::server::conn::http1::Builder::new();
+            let io = TokioIo::new(visitor.stream);
             // How a connection ends is looked at from the other side.
-            drop(server.serve_connection(TokioIo::new(stream), service).await);
+            if visitor.http2 {
+                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                drop(server.serve_connection(io, service).await);
+            } else {
+                let server = hyper::server::conn::http1::Builder::new();
+                drop(server.serve_connection(io, service).await);
+            }
         });
+    }
+}
+
+/// A connection, as long as it is served.
+struct Open(Arc<State>);
+
+impl Open {
+    fn count(state: Arc<State>) -> Self {
+        state.opened.fetch_add(1, SeqCst);
+        state.open.fetch_add(1, SeqCst);
+        Self(state)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, SeqCst);
     }
 }
 
@@ -186,6 +227,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         method: head.method.clone(),
         target: head.uri.to_string(),
         headers: head.headers.clone(),
+        version: head.version,
     });
     match turn(&state, head.uri.path()) {
         Turn::Respond(response) => Ok(response),

@@ -67,6 +67,12 @@ impl Plan {
         self.before_address(origin.address)
     }
 
+    /// The service behind it, by URL.
+    pub fn before_url(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.url);
+        self
+    }
+
     /// The service behind it, by address.
     pub fn before_address(mut self, address: SocketAddr) -> Self {
         self.url = format!("http://{address}");

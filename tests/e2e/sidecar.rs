@@ -51,6 +51,14 @@ impl Running {
         self.child.id()
     }
 
+    /// Descriptors that are sockets: those that come and go with connections.
+    pub fn sockets(&self) -> usize {
+        let all = fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap();
+        // One that is closed meanwhile is none.
+        let links = all.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    }
+
     /// Everything that it wrote to standard output so far, line by line.
     pub fn printed(&self) -> Vec<String> {
         self.out.lock().unwrap().clone()

@@ -193,7 +193,7 @@ fn a_cut_body_never_ends_as_a_whole_one() {
             let sidecar = Sidecar::with("").before_address(origin).start().await;
 
             let mut stream = sidecar.client.tls(&["http/1.1"]).await;
-            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
             let got = String::from_utf8(raw::read_to_end("the cut answer", &mut stream).await).unwrap();
             assert!(!got.ends_with("0\r\n\r\n"), "a last chunk was sent: {got}");
             let (head, body) = got.split_once("\r\n\r\n").unwrap();

@@ -83,6 +83,12 @@ fn upstream_and_store_have_their_documented_defaults() {
             && upstream.retry.is_none()
             && upstream.circuit_breaker.is_none()
     );
+    assert!(upstream.url.socket.is_none());
+    assert_eq!(upstream.protocol.value, UpstreamProtocol::Auto);
+    assert_eq!((upstream.max_connections.value, upstream.min_idle.value), (10_000, 0));
+    let tls = &upstream.tls;
+    assert!(tls.ca.is_none() && tls.own.is_none() && tls.server_name.is_none());
+    assert!(tls.pins.is_empty() && tls.written.is_none());
     assert_eq!((upstream.max_idle.value, upstream.pool_idle_timeout.value), (256, seconds(60)));
     let store = &policy.store;
     assert!(matches!(&store.url.value, StoreUrl::Embedded(path) if path == Path::new("data")));

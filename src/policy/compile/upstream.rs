@@ -2,28 +2,25 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::Arc,
 };
 
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
 
 use super::Compiler;
 use crate::policy::{
-    diagnostic::Diagnostic,
+    file::UpstreamUrl,
     snapshot::{Endpoint, Target, Upstream},
 };
 
 impl Compiler<'_> {
-    /// The upstream as run; `None` when it cannot be used.
-    pub(super) fn upstream(&mut self) -> Option<Upstream> {
+    /// The upstream as run; `None` when it cannot be used. Paths are resolved against `directory`.
+    pub(super) fn upstream(&mut self, directory: &Path) -> Option<Upstream> {
+        let transport = Arc::new(self.transport(directory)?);
         let written = &self.file.upstream;
         let url = &written.url;
-        if url.value.scheme_str() != Some("http") {
-            let error = Diagnostic::error("only `http` upstreams are supported yet");
-            self.error(error.at(url.span, "").help("write url = \"http://127.0.0.1:8000\""));
-            return None;
-        }
-        let endpoint = endpoint(&url.value)?;
+        let endpoint = endpoint(&url.value, directory)?;
         let header = |header: &crate::policy::file::HeaderFile<crate::secret::Secret>| {
             // Checked where it was read.
             let mut value = HeaderValue::from_str(header.value.value.expose()).ok()?;
@@ -37,6 +34,9 @@ impl Compiler<'_> {
             response_timeout: written.response_timeout.value,
             idle_timeout: written.idle_timeout.value,
             headers: written.headers.iter().filter_map(header).collect(),
+            transport,
+            max_connections: written.max_connections.value as usize,
+            min_idle: written.min_idle.value as usize,
             max_idle: written.max_idle.value as usize,
             pool_idle_timeout: written.pool_idle_timeout.value,
         })
@@ -44,14 +44,20 @@ impl Compiler<'_> {
 }
 
 /// One address, from its URL.
-fn endpoint(url: &Uri) -> Option<Endpoint> {
+fn endpoint(url: &UpstreamUrl, directory: &Path) -> Option<Endpoint> {
     let authority = url.authority()?.clone();
+    if let Some(socket) = &url.socket {
+        let socket = directory.join(socket);
+        let name = format!("unix:{}", socket.display()).into();
+        return Some(Endpoint { name, authority, target: Target::Socket(socket), secure: false });
+    }
+    let secure = url.scheme_str() == Some("https");
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let port = authority.port_u16().unwrap_or(80);
+    let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let target = match host.parse::<IpAddr>() {
         Ok(ip) => Target::Address(SocketAddr::new(ip, port)),
         Err(_) => Target::Name { host: host.to_owned(), port },
     };
     let name = format!("{}://{authority}", url.scheme_str()?).into();
-    Some(Endpoint { name, authority, target })
+    Some(Endpoint { name, authority, target, secure })
 }

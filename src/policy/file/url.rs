@@ -1,8 +1,44 @@
 //! Absolute URLs, as far as the policy needs them.
 
+use std::{ops::Deref, path::PathBuf};
+
 use http::Uri;
 
 use super::super::read::Wrong;
+
+/// Where the service behind us is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamUrl {
+    /// Scheme, host, port and base path; `http://localhost` and the base path for a socket.
+    uri: Uri,
+    /// The path of a unix socket, absolute or relative to the policy's directory.
+    pub socket: Option<PathBuf>,
+}
+
+impl Deref for UpstreamUrl {
+    type Target = Uri;
+
+    fn deref(&self) -> &Uri {
+        &self.uri
+    }
+}
+
+impl UpstreamUrl {
+    /// Parses `http://…`, `https://…`, `unix:PATH` or `unix:PATH:/BASE`.
+    pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
+        let Some(place) = text.strip_prefix("unix:") else {
+            let uri = parse(text, &["http", "https"], Shape::Base)?;
+            return Ok(Self { uri, socket: None });
+        };
+        let (path, base) = place.split_once(":/").unwrap_or((place, ""));
+        if path.is_empty() || path.starts_with("//") || path.contains('\0') {
+            let hint = "write unix: and a path, such as \"unix:/run/app.sock\"";
+            return Err(Wrong::new("this is no path of a socket", hint));
+        }
+        let uri = parse(&format!("http://localhost/{base}"), &["http"], Shape::Base)?;
+        Ok(Self { uri, socket: Some(path.into()) })
+    }
+}
 
 /// What a URL may consist of besides scheme and host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +103,20 @@ mod tests {
             assert_eq!(refused(text), None, "{text}");
         }
         assert!(parse("https://h/x?y=z", &["https"], Shape::Whole).is_ok());
+    }
+
+    #[test]
+    fn a_unix_socket_may_have_a_base_path() {
+        let read = |text| {
+            let url = UpstreamUrl::parse(text).expect("a place");
+            (url.socket.clone().expect("a socket"), url.path().to_owned())
+        };
+        assert_eq!(read("unix:/run/app.sock"), ("/run/app.sock".into(), "/".to_owned()));
+        assert_eq!(read("unix:app.sock:/base/x"), ("app.sock".into(), "/base/x".to_owned()));
+        for text in ["unix:", "unix:///run/app.sock", "unix:/a:/b?c", "unix:/a:/b#c", "unix:/a\0b"]
+        {
+            assert!(UpstreamUrl::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

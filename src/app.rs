@@ -37,7 +37,7 @@ use crate::{
         Workers,
     },
     telemetry::{LogFormat, Output, Telemetry},
-    upstream::Pool,
+    upstream::{Cluster, Pool, Watcher},
 };
 
 /// How often accounts that hold nothing any more and idle connections are looked for.
@@ -170,13 +170,16 @@ impl Sockets {
 fn share(handle: &Arc<PolicyHandle>, ledger: Ledger, telemetry: &Telemetry) -> Arc<Shared> {
     let (ledger, clock) = (Arc::new(ledger), Clock::System);
     let metrics = Arc::clone(&telemetry.metrics);
-    let health = HealthState::new(&clock, Arc::clone(handle), Arc::clone(&ledger), metrics);
+    let (cluster, policy) = (Cluster::new(Arc::clone(&metrics)), Arc::clone(handle));
+    let (books, members) = (Arc::clone(&ledger), Arc::clone(&cluster));
+    let health = HealthState::new(&clock, Arc::clone(handle), books, members, metrics);
     Arc::new(Shared {
-        policy: Arc::clone(handle),
+        policy,
         ledger,
         telemetry: telemetry.clone(),
         clock,
         health,
+        cluster,
         tasks: TaskTracker::new(),
     })
 }
@@ -227,6 +230,7 @@ impl App {
         background.spawn(Arc::clone(&self.shared.health).watch());
         background
             .spawn(jwks::watch(Arc::clone(&self.handle), Arc::clone(&self.telemetry.metrics)));
+        background.spawn(self.watcher().watch());
         background.spawn(sweep(Arc::clone(&self.shared), pools));
         let admin = admin::serve(self.admin(&drain_asked), sockets.operators, Arc::clone(&ended));
         let admin = tokio::spawn(admin);
@@ -285,6 +289,11 @@ impl App {
             drain: self.drain.clone(),
             metrics: Arc::clone(&self.telemetry.metrics),
         })
+    }
+
+    fn watcher(&self) -> Watcher {
+        let (cluster, policy) = (Arc::clone(&self.shared.cluster), Arc::clone(&self.handle));
+        Watcher::new(cluster, policy, Arc::clone(&self.telemetry.metrics))
     }
 
     fn admin(&self, drain_asked: &Arc<Notify>) -> Arc<Admin> {

@@ -7,6 +7,7 @@
 
 mod identity;
 mod operations;
+mod resilience;
 mod sanitize;
 mod settings;
 mod terms;

@@ -17,6 +17,7 @@
 //! request alone.
 
 mod admit;
+mod deliver;
 mod discard;
 mod download;
 mod exchange;
@@ -72,7 +73,7 @@ use crate::{
     server::{Bounds, Fault, Handler, Peer, Tunnel},
     telemetry::Telemetry,
     units::NanoUsd,
-    upstream::Pool,
+    upstream::{Cluster, Pool},
 };
 
 /// A head may be this much larger as it is sent than as it is counted (method, version, line ends).
@@ -94,6 +95,8 @@ pub struct Shared {
     pub clock: Clock,
     /// What the health document says.
     pub health: Arc<HealthState>,
+    /// How the endpoints of the upstream do.
+    pub cluster: Arc<Cluster>,
     /// Owns what outlives an exchange.
     pub tasks: TaskTracker,
 }

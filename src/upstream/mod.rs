@@ -1,4 +1,8 @@
-//! The upstream side: pooled connections, and one request on one of them.
+//! The upstream side: where a request goes, and one request on one pooled connection.
+//!
+//! [`Cluster`] knows how each endpoint does and chooses one; [`Pool`] brings the
+//! request there; [`retry`] says whether it may be sent again; [`Watcher`] looks
+//! at the endpoints in the background.
 //!
 //! Each worker has a pool of its own, so taking a connection wakes no other
 //! core. Pools outlive policies; a connection to another address than the
@@ -9,8 +13,22 @@
 //! never seen by a caller: if nothing of the request was written, it goes out
 //! again on a new one. A request that was written in part is never repeated.
 
+mod balance;
+mod breaker;
+mod budget;
+mod cluster;
 mod connection;
+mod ejection;
+mod health;
+mod holds;
 mod pool;
+mod provider;
+mod recent;
+pub mod retry;
 
-pub use connection::{ConnectError, dial};
+pub use cluster::{Ask, Attempt, Closed, Cluster, Members, Verdict, Why};
+pub use connection::ConnectError;
+pub use health::Watcher;
+pub use holds::Whose;
 pub use pool::{Lease, Pool, SendError};
+pub use provider::retry_after;

@@ -23,7 +23,10 @@ impl Compiler<'_> {
             self.error(error.at(url.span, "").help("write url = \"http://127.0.0.1:8000\""));
             return None;
         }
-        let endpoint = endpoint(&url.value)?;
+        let urls = std::iter::once(url).chain(&written.more_urls);
+        let endpoints: Vec<_> =
+            urls.map(|url| Some(Arc::new(endpoint(&url.value)?))).collect::<Option<_>>()?;
+        let resilience = self.resilience(endpoints.len());
         let header = |header: &crate::policy::file::HeaderFile<crate::secret::Secret>| {
             // Checked where it was read.
             let mut value = HeaderValue::from_str(header.value.value.expose()).ok()?;
@@ -31,7 +34,8 @@ impl Compiler<'_> {
             Some((header.name.value.clone(), value))
         };
         Some(Upstream {
-            endpoints: vec![Arc::new(endpoint)],
+            endpoints,
+            resilience,
             base: url.value.path().trim_end_matches('/').to_owned(),
             connect_timeout: written.connect_timeout.value,
             response_timeout: written.response_timeout.value,

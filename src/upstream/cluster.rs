@@ -11,29 +11,24 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use http::Response;
 
 use super::{
+    attempt::Attempt,
     balance::{self, Candidate},
-    breaker::{Breaker, Way},
+    breaker::Way,
     budget::Budget,
-    ejection::Ejection,
-    health::Probed,
-    holds::{Holds, Names, Whose},
-    provider,
+    holds::{Names, Whose},
+    member::State,
 };
 use crate::{
     clock::Timestamp,
-    policy::{
-        resilience::{ProviderLimits, Resilience},
-        snapshot::{Endpoint, Policy, Upstream},
-    },
-    telemetry::{EndpointCell, Metrics},
+    policy::snapshot::{Endpoint, Policy, Upstream},
+    telemetry::Metrics,
     units::Percent,
 };
 
@@ -57,15 +52,6 @@ pub struct Members {
 pub(super) struct Member {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) state: Arc<State>,
-}
-
-/// What has happened to one endpoint.
-pub(super) struct State {
-    pub(super) cell: Arc<EndpointCell>,
-    pub(super) probed: Probed,
-    breaker: Breaker,
-    ejection: Ejection,
-    holds: Holds,
 }
 
 /// Why no endpoint may be asked, and for how long.
@@ -99,17 +85,6 @@ pub struct Ask<'a> {
     pub now: Timestamp,
     /// Decides ties.
     pub random: u64,
-}
-
-/// How an attempt went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The endpoint answered, and not with a 5xx.
-    Answered,
-    /// It did not connect, broke off, was late, or answered with a 5xx.
-    Failed,
-    /// It is not to blame: the caller's own body failed.
-    Unsure,
 }
 
 impl Cluster {
@@ -272,152 +247,8 @@ impl Members {
 }
 
 /// The bit of a member in [`Ask::tried`]; a policy has at most 64 addresses.
-fn bit(index: usize) -> u64 {
+pub(super) fn bit(index: usize) -> u64 {
     1 << (index & 63)
-}
-
-impl State {
-    fn new(cell: Arc<EndpointCell>) -> Arc<Self> {
-        Arc::new(Self {
-            cell,
-            probed: Probed::default(),
-            breaker: Breaker::default(),
-            ejection: Ejection::default(),
-            holds: Holds::default(),
-        })
-    }
-
-    /// Forgets what the policy no longer asks for.
-    fn adapt(&self, rules: &Resilience) {
-        if rules.breaker.is_none() {
-            self.breaker.reset();
-            self.show_circuit();
-        }
-        if rules.ejection.is_none() {
-            self.ejection.reset();
-            self.cell.ejected_until.store(0, Relaxed);
-        }
-    }
-
-    fn is_well(&self, rules: &Resilience, now: Timestamp) -> bool {
-        let ejected = rules.ejection.is_some_and(|rule| self.ejection.holds(&rule, now));
-        !ejected && self.probed.is_well() != Some(false)
-    }
-
-    fn wait(&self, ask: &Ask<'_>) -> Option<Closed> {
-        let rules = &ask.upstream.resilience;
-        let circuit = rules.breaker.and_then(|rule| self.breaker.wait(&rule, ask.now));
-        let circuit = circuit.map(|wait| Closed { wait, why: Why::Circuit });
-        if rules.limits != ProviderLimits::Refuse || !self.holds.any(ask.now) {
-            return circuit;
-        }
-        let held = self.holds.left(ask.among, ask.now);
-        circuit.max(held.map(|wait| Closed { wait, why: Why::Held }))
-    }
-
-    fn show_circuit(&self) {
-        self.cell.circuit.set(self.breaker.circuit().number());
-    }
-}
-
-/// A request on its way to an endpoint, until its answer has ended.
-#[must_use = "dropping an attempt ends it"]
-pub struct Attempt {
-    members: Arc<Members>,
-    index: usize,
-    /// The way through the circuit, until it is known how it went.
-    way: Option<Way>,
-}
-
-impl Attempt {
-    /// Where it goes.
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.members.list[self.index].endpoint
-    }
-
-    /// Its bit in [`Ask::tried`].
-    pub fn bit(&self) -> u64 {
-        bit(self.index)
-    }
-
-    fn state(&self) -> &State {
-        &self.members.list[self.index].state
-    }
-
-    /// Says how it went, as far as the endpoint is concerned.
-    pub fn went(&mut self, verdict: Verdict, rules: &Resilience, now: Timestamp, random: u64) {
-        if verdict == Verdict::Unsure {
-            return;
-        }
-        let name = &*self.endpoint().name;
-        let (state, way) = (self.state(), self.way);
-        let failed = verdict == Verdict::Failed;
-        if let (Some(rule), Some(way)) = (&rules.breaker, way) {
-            if failed && state.breaker.failed(rule, way, now) {
-                tracing::warn!(endpoint = name, open_for = ?rule.open_for, "the circuit is open");
-            } else if !failed && state.breaker.succeeded(way) {
-                tracing::info!(endpoint = name, "the circuit is closed again");
-            }
-        }
-        if let Some(rule) = &rules.ejection {
-            if !failed {
-                state.ejection.succeeded();
-            } else if let Some(length) = state.ejection.failed(rule, now, random) {
-                state.cell.ejections.add(1);
-                state.cell.ejected_until.store(state.ejection.until().as_millis(), Relaxed);
-                tracing::warn!(endpoint = name, ?length, "the endpoint is ejected");
-            }
-        }
-        // Only a circuit that is not closed, or has just changed, is worth a write to a shared line.
-        if failed || way == Some(Way::Trial) {
-            state.show_circuit();
-        }
-        self.way = None;
-    }
-
-    /// Takes in what an answer says of the provider's limits; `whose` are they who must wait if
-    /// it asks for that. Returns how long it asks to be left alone.
-    pub fn note_limits(
-        &self,
-        limits: ProviderLimits,
-        answer: &Response<impl Sized>,
-        now: Timestamp,
-        whose: impl FnOnce(bool) -> Whose,
-    ) -> Option<Duration> {
-        let quotas = provider::quotas(answer.headers(), now);
-        let cell = &self.state().cell;
-        for (cell, quota) in cell.quotas.iter().zip(quotas.iter().flatten()) {
-            quota.limit.inspect(|limit| cell.limit.set(*limit));
-            quota.remaining.inspect(|remaining| cell.remaining.set(*remaining));
-            quota.reset.inspect(|reset| cell.resets_at.set(now.after(*reset).as_millis()));
-        }
-        let wait = provider::wait(answer.status(), answer.headers(), quotas.as_ref(), now)?;
-        self.hold(limits, whose(quotas.is_some()), wait, now);
-        Some(wait)
-    }
-
-    fn hold(&self, limits: ProviderLimits, whose: Whose, wait: Duration, now: Timestamp) {
-        let (state, first) = (self.state(), !self.state().holds.any(now));
-        state.cell.limited.add(1);
-        state.holds.add(whose, wait, now);
-        state.cell.held_until.store(state.holds.latest().as_millis(), Relaxed);
-        if first {
-            let endpoint = &*self.endpoint().name;
-            let refused = limits == ProviderLimits::Refuse;
-            tracing::warn!(endpoint, ?wait, refused, "the upstream asks to be left alone");
-        }
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        let state = self.state();
-        state.cell.in_flight.add(-1);
-        if self.way == Some(Way::Trial) {
-            state.breaker.abandoned();
-            state.show_circuit();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Ejection {
         Some(length)
     }
 
-    /// Forgets everything, because the policy ejects nobody any more.
+    /// Forgets what happened: the policy ejects nobody any more, or the endpoint was away and has come back.
     pub(super) fn reset(&self) {
         self.row.store(0, Relaxed);
         self.until.store(0, Relaxed);

@@ -22,11 +22,7 @@ use http::{HeaderValue, Request, header};
 use http_body_util::Empty;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{
-    Cluster, Pool,
-    cluster::{Member, State},
-    connection::dial,
-};
+use super::{Cluster, Pool, cluster::Member, connection::dial, member::State};
 use crate::{
     policy::{
         handle::PolicyHandle,
@@ -88,6 +84,10 @@ impl State {
     fn note_probe(&self, well: bool, rules: &Probes) -> Option<bool> {
         let changed = self.probed.note(well, rules)?;
         self.cell.well.set(i64::from(changed));
+        if changed {
+            // Whatever requests met there while it was away says nothing of it now.
+            self.readmit();
+        }
         Some(changed)
     }
 }

@@ -13,6 +13,7 @@
 //! never seen by a caller: if nothing of the request was written, it goes out
 //! again on a new one. A request that was written in part is never repeated.
 
+mod attempt;
 mod balance;
 mod breaker;
 mod budget;
@@ -21,12 +22,14 @@ mod connection;
 mod ejection;
 mod health;
 mod holds;
+mod member;
 mod pool;
 mod provider;
 mod recent;
 pub mod retry;
 
-pub use cluster::{Ask, Attempt, Closed, Cluster, Members, Verdict, Why};
+pub use attempt::{Attempt, Verdict};
+pub use cluster::{Ask, Closed, Cluster, Members, Why};
 pub use connection::ConnectError;
 pub use health::Watcher;
 pub use holds::Whose;

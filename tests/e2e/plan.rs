@@ -14,6 +14,7 @@ pub struct Plan {
     admin: String,
     upstream: String,
     url: String,
+    urls: Vec<SocketAddr>,
     pub environment: Vec<(String, String)>,
 }
 
@@ -26,6 +27,7 @@ impl Plan {
             admin: String::new(),
             upstream: String::new(),
             url: "http://127.0.0.1:9".to_owned(),
+            urls: Vec::new(),
             environment: Vec::new(),
         }
     }
@@ -65,6 +67,22 @@ impl Plan {
         self
     }
 
+    /// The service behind it, at several addresses.
+    pub fn before_all(mut self, addresses: &[SocketAddr]) -> Self {
+        self.urls = addresses.to_vec();
+        self
+    }
+
+    fn place(&self) -> String {
+        match &*self.urls {
+            [] => format!("url = \"{}\"", self.url),
+            urls => {
+                let urls: Vec<_> = urls.iter().map(|url| format!("\"http://{url}\"")).collect();
+                format!("urls = [{}]", urls.join(", "))
+            }
+        }
+    }
+
     /// The policy as text.
     pub fn text(&self) -> String {
         let usual = |marker: &str, text: &'static str| {
@@ -73,10 +91,10 @@ impl Plan {
         format!(
             "[listen]\naddress = \"127.0.0.1:0\"\ncertificate = \"certs/server.crt\"\n\
              key = \"certs/server.key\"\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n{}\n\
-             [upstream]\nurl = \"{}\"\n{}\n{}\n{}{}{}{}",
+             [upstream]\n{}\n{}\n{}\n{}{}{}{}",
             self.listen,
             self.admin,
-            self.url,
+            self.place(),
             self.upstream,
             self.tables,
             usual("[[identity]]", "[[identity]]\nfrom = \"address\"\ntier = \"free\"\n"),

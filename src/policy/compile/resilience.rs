@@ -45,19 +45,19 @@ impl Compiler<'_> {
     fn probes(&mut self, upstream: &UpstreamFile) -> Probes {
         let (written, health) = (&upstream.probes, &self.file.health);
         let every = written.every.as_ref().unwrap_or(&health.every);
-        let timeout = written.timeout.as_ref().unwrap_or(&health.timeout);
-        // Where neither is written here, `[health]` has been checked already.
-        let here = written.every.is_some() || written.timeout.is_some();
-        if here && timeout.value > every.value {
+        if let Some(timeout) =
+            written.timeout.as_ref().filter(|timeout| timeout.value > every.value)
+        {
             let error = Diagnostic::error("a probe may take longer than the pause between two");
             let error = error.at(timeout.span, "longer").at(every.span, "than this");
             self.report.push(error.help("write a timeout of at most `every`"));
         }
+        let usual = health.timeout.value.min(every.value);
         let base = upstream.url.value.path().trim_end_matches('/');
         Probes {
             path: written.path.as_ref().map(|path| format!("{base}{}", path.value)),
             every: every.value,
-            timeout: timeout.value,
+            timeout: written.timeout.as_ref().map_or(usual, |timeout| timeout.value),
             healthy_after: written.healthy_after.value,
             unhealthy_after: written.unhealthy_after.value,
         }

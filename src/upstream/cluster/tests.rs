@@ -1,14 +1,19 @@
 //! What a cluster does with requests, on a clock that stands still.
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::*;
 use crate::{
     clock::Clock,
     policy::{
-        resilience::{Breaker as BreakerRule, Ejection as EjectionRule, Probes, Retry},
+        resilience::{
+            Breaker as BreakerRule, Ejection as EjectionRule, Probes, ProviderLimits, Resilience,
+            Retry,
+        },
         snapshot::Target,
     },
+    telemetry::EndpointCell,
+    upstream::Verdict,
 };
 
 const BREAKER: BreakerRule =

@@ -114,11 +114,11 @@ fn an_address_that_is_gone_costs_no_request() {
 }
 
 #[test]
-fn an_address_that_fails_in_a_row_is_ejected_and_tried_again() {
+fn an_address_that_fails_in_a_row_is_ejected() {
     run(async {
         let (a, b) = pair().await;
         let plan = Sidecar::with("").before_all(&[a.address, b.address]);
-        let ejection = "ejection = { failures = 3, eject_for = \"1s..2s\" }";
+        let ejection = "ejection = { failures = 3, eject_for = \"1h..1h\" }";
         let sidecar = plan.upstream(ejection).start().await;
         a.becomes(Manner::Answers(500, &[]));
 
@@ -127,10 +127,23 @@ fn an_address_that_fails_in_a_row_is_ejected_and_tried_again() {
         assert_eq!(a.total("GET"), 3, "not one more than it takes");
         let series = format!("weir_upstream_ejections_total{{endpoint=\"http://{}\"}}", a.address);
         sidecar.metric_is(&series, 1.0).await;
-        sidecar
-            .logged("the ejection is logged", |line| line["message"] == "the endpoint is ejected")
-            .await;
+        let ejected = |line: &serde_json::Value| line["message"] == "the endpoint is ejected";
+        sidecar.logged("the ejection is logged", ejected).await;
+    });
+}
+
+#[test]
+fn an_address_that_was_ejected_is_tried_again() {
+    run(async {
+        let (a, b) = pair().await;
+        let plan = Sidecar::with("").before_all(&[a.address, b.address]);
+        let ejection = "ejection = { failures = 3, eject_for = \"1s..2s\" }";
+        let sidecar = plan.upstream(ejection).start().await;
+        a.becomes(Manner::Answers(500, &[]));
+        only(&sidecar, &["b"]).await;
+
         a.becomes(Manner::Well);
+
         until_async("it is used again", || async {
             answers(&sidecar, 10).await.contains_key("a").then_some(())
         })

@@ -10,6 +10,8 @@
 //! # Failure
 //! The refusal of the last attempt; without one, why none was made.
 
+mod vain;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -19,12 +21,13 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, reque
 use hyper::body::Incoming;
 use rand::Rng as _;
 
+use vain::{Vain, judge};
+
 use super::{
     exchange::Exchange,
     refusal::{Code, Refusal},
     settle::Permit,
     upload::{Kept, Progress, Upload},
-    validate,
 };
 use crate::{
     clock::Timestamp,
@@ -33,7 +36,7 @@ use crate::{
         snapshot::{Dialect, Policy},
     },
     upstream::{
-        self, Ask, Attempt, Closed, Lease, Members, Pool, SendError, Verdict, Whose, Why,
+        self, Ask, Attempt, Closed, Lease, Members, Pool, Whose, Why,
         retry::{self, Made},
     },
 };
@@ -147,7 +150,7 @@ impl<'p> Delivery<'p> {
     /// Begins an attempt at the best endpoint.
     fn attempt(&mut self, exchange: &mut Exchange) -> Result<Attempt, Box<Refusal>> {
         let now = exchange.shared.clock.now();
-        let among = self.members.any_held(now).then(|| self.among(exchange)).unwrap_or_default();
+        let among = self.among(exchange, now);
         let ask = self.ask(&among, now);
         let attempt = match self.members.begin(&ask) {
             Ok(attempt) => attempt,
@@ -180,8 +183,11 @@ impl<'p> Delivery<'p> {
         self.policy.upstream.response_timeout.saturating_sub(self.asked.elapsed())
     }
 
-    /// Those among whom the request is, should they be held.
-    fn among(&self, exchange: &Exchange) -> Vec<Whose> {
+    /// Those among whom the request is, should they be held: empty as long as nobody is.
+    fn among(&self, exchange: &Exchange, now: Timestamp) -> Vec<Whose> {
+        if !self.members.any_held(now) {
+            return Vec::new();
+        }
         let (cluster, operation) = (&exchange.shared.cluster, operation(exchange));
         let account = cluster.account(operation, self.credential());
         let caller = exchange.subject.as_deref();
@@ -194,20 +200,24 @@ impl<'p> Delivery<'p> {
     }
 
     /// Takes in how an attempt went.
-    fn learn(&mut self, exchange: &Exchange, attempt: &mut Attempt, answer: &Result<Answer, Vain>) {
+    fn learn(
+        &mut self,
+        exchange: &Exchange,
+        attempt: &mut Attempt,
+        answer: &Result<Answer, Box<Vain>>,
+    ) {
         let rules = &self.policy.upstream.resilience;
-        let (now, random) = (exchange.shared.clock.now(), exchange.started.elapsed().as_nanos());
-        let (verdict, response) = match answer {
-            Ok((response, _)) => (verdict_on(response), Some(response)),
-            Err(vain) => (vain.verdict, vain.answer.as_ref().map(|(response, _)| response)),
+        let now = exchange.shared.clock.now();
+        let (verdict, answer, reason) = match answer {
+            Ok(answer) => (vain::verdict_on(answer), Some(answer), None),
+            Err(vain) => (vain.verdict, vain.answer.as_ref(), vain.reason),
         };
-        let unsent =
-            matches!(answer, Err(Vain { reason: Some(reason), .. }) if retry::is_unsent(*reason));
-        self.begun |= !unsent;
-        attempt.went(verdict, rules, now, random as u64);
-        let Some(response) = response.filter(|_| rules.limits != ProviderLimits::Off) else {
-            return;
-        };
+        self.begun |= !reason.is_some_and(retry::is_unsent);
+        // A length is drawn only for those that fail.
+        let random = if reason.is_some() { rand::rng().next_u64() } else { 0 };
+        attempt.went(verdict, rules, now, random);
+        let answer = answer.filter(|_| rules.limits != ProviderLimits::Off);
+        let Some((response, _)) = answer else { return };
         attempt.note_limits(rules.limits, response, now, |of_provider| {
             self.whose(exchange, response.status(), of_provider)
         });
@@ -239,7 +249,7 @@ impl<'p> Delivery<'p> {
             return None;
         }
         let (shared, now) = (&exchange.shared, exchange.shared.clock.now());
-        let among = self.members.any_held(now).then(|| self.among(exchange)).unwrap_or_default();
+        let among = self.among(exchange, now);
         let elsewhere = self.members.has_other(&self.ask(&among, now));
         let asked = vain.answer.as_ref();
         let asked = asked.and_then(|(answer, _)| upstream::retry_after(answer.headers(), now));
@@ -259,71 +269,6 @@ impl<'p> Delivery<'p> {
     }
 }
 
-/// An attempt that brought nothing to pass on, or nothing better than another might.
-struct Vain {
-    verdict: Verdict,
-    /// Why, in the policy's words.
-    reason: Option<RetryOn>,
-    /// An answer after all: 502, 503 or 504.
-    answer: Option<Answer>,
-    /// What the caller would read without one.
-    refusal: Option<Box<Refusal>>,
-}
-
-impl Vain {
-    /// There will be no other attempt.
-    fn give_up(self, exchange: &mut Exchange, attempt: Attempt) -> Result<Answer, Box<Refusal>> {
-        match self.answer {
-            Some(answer) => {
-                exchange.attempt = Some(attempt);
-                Ok(answer)
-            }
-            None => Err(self.refusal()),
-        }
-    }
-
-    /// What the caller reads.
-    fn refusal(self) -> Box<Refusal> {
-        self.refusal.unwrap_or_else(|| {
-            let mut refusal = Refusal::new(Code::InternalError);
-            refusal.status = self.answer.map(|(answer, _)| answer.status());
-            refusal
-        })
-    }
-}
-
-/// Whether what came is to be passed on.
-fn judge(came: Option<Result<Answer, SendError>>, progress: &Progress) -> Result<Answer, Vain> {
-    match came {
-        Some(Ok(answer)) => match retry::reason_of(answer.0.status()) {
-            None => Ok(answer),
-            reason => {
-                Err(Vain { verdict: Verdict::Failed, reason, answer: Some(answer), refusal: None })
-            }
-        },
-        Some(Err(error)) => {
-            // A body that failed on its way here is not the upstream's doing.
-            let own = matches!(error, SendError::Broken(_)).then(|| progress.failure()).flatten();
-            Err(Vain {
-                verdict: if own.is_some() { Verdict::Unsure } else { Verdict::Failed },
-                reason: own.is_none().then(|| retry::reason(&error)),
-                answer: None,
-                refusal: Some(own.map_or_else(|| refusal(&error), validate::refusal)),
-            })
-        }
-        None => Err(Vain {
-            verdict: Verdict::Failed,
-            reason: None,
-            answer: None,
-            refusal: Some(Refusal::new(Code::UpstreamTimeout)),
-        }),
-    }
-}
-
-fn verdict_on(response: &Response<Incoming>) -> Verdict {
-    if response.status().is_server_error() { Verdict::Failed } else { Verdict::Answered }
-}
-
 fn operation(exchange: &Exchange) -> &str {
     exchange.operation.map_or("none", |id| &exchange.policy.operation(id).name)
 }
@@ -335,14 +280,6 @@ fn refused(closed: Closed) -> Box<Refusal> {
         Why::Held => Code::UpstreamQuota,
     };
     Refusal::new(code).retry_after(closed.wait)
-}
-
-fn refusal(error: &SendError) -> Box<Refusal> {
-    let code = match error {
-        SendError::Broken(error) if error.is_parse() => Code::UpstreamInvalid,
-        _ => Code::UpstreamUnreachable,
-    };
-    Refusal::new(code).detail(error.to_string())
 }
 
 /// Waits for `answer`, at most `patience` after the request has gone out whole.

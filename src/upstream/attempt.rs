@@ -53,7 +53,7 @@ impl Attempt {
         &self.members.list()[self.index].endpoint
     }
 
-    /// Its bit in [`Ask::tried`].
+    /// Its bit in [`super::Ask::tried`].
     pub fn bit(&self) -> u64 {
         bit(self.index)
     }

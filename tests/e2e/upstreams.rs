@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     faulty::{Faulty, Manner},
-    harness::{run, until, until_async},
+    harness::{run, until, until_async, weir_in},
     sidecar::Sidecar,
 };
 
@@ -248,4 +248,54 @@ fn one_address_alone_is_asked_however_it_does() {
         assert_eq!(sidecar.client.get("/x").send().await.text(), "a");
         sidecar.metric_is("weir_upstream_up", 1.0).await;
     });
+}
+
+#[test]
+fn check_says_what_is_doubtful_and_explain_what_holds() {
+    let home = Sidecar::with("")
+        .upstream(
+            "ejection = { failures = 3 }\nprovider_limits = \"observe\"\n\
+             retry = { on = [\"refused\", \"reset\", \"503\"], budget = \"10%\" }\n\
+             circuit_breaker = { failures = 2 }",
+        )
+        .furnish();
+    let checked = weir_in(home.path(), &["check"]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(checked.out.contains("warning: one address is never ejected"), "{}", checked.out);
+    assert!(checked.out.contains("0 keys not yet effective"), "{}", checked.out);
+    for (method, retry) in [
+        ("GET", "retry      3 attempts, after refused, reset, 503; of all requests at most 10%"),
+        ("POST", "retry      3 attempts, after refused; of all requests at most 10%"),
+    ] {
+        let explained = weir_in(home.path(), &["explain", method, "/x"]).out;
+        for line in [
+            "upstream   http://127.0.0.1:9",
+            retry,
+            "circuit    open for 15s after 2 failures in a row within 30s",
+            "provider   its limits are shown, not kept",
+        ] {
+            assert!(explained.lines().any(|shown| shown == line), "{line}\n{explained}");
+        }
+    }
+
+    let two = [([127, 0, 0, 1], 9).into(), ([127, 0, 0, 1], 10).into()];
+    let home = Sidecar::with("").before_all(&two).furnish();
+    let explained = weir_in(home.path(), &["explain", "POST", "/x"]).out;
+    for line in [
+        "upstream   http://127.0.0.1:10",
+        "retry      2 attempts, after connect, refused; of all requests at most 20%",
+        "ejection   for 30s to 5m after 5 failures in a row",
+    ] {
+        assert!(explained.lines().any(|shown| shown == line), "{line}\n{explained}");
+    }
+}
+
+#[test]
+fn a_probe_that_may_take_longer_than_its_pause_is_refused() {
+    let probes = "[upstream.health]\nevery = \"1s\"\ntimeout = \"2s\"\n";
+    let home = Sidecar::with(probes).furnish();
+    let checked = weir_in(home.path(), &["check"]);
+    assert_eq!(checked.code, Some(1));
+    let problem = "a probe may take longer than the pause between two";
+    assert!(checked.out.contains(problem), "{}", checked.out);
 }

@@ -48,6 +48,9 @@ const ACCOUNTS: [HeaderName; 3] = [
     HeaderName::from_static("api-key"),
 ];
 
+/// What Anthropic answers when it is overloaded.
+const OVERLOADED: u16 = 529;
+
 /// An answer's head, and the connection that its body comes on.
 type Answer = (Response<Incoming>, Lease<Upload>);
 
@@ -192,7 +195,7 @@ impl<'p> Delivery<'p> {
         let account = cluster.account(operation, self.credential());
         let caller = exchange.subject.as_deref();
         let caller = caller.map(|subject| cluster.caller(operation, subject));
-        [Whose::ALL, account].into_iter().chain(caller).collect()
+        [account].into_iter().chain(caller).collect()
     }
 
     fn credential(&self) -> Option<&[u8]> {
@@ -225,20 +228,18 @@ impl<'p> Delivery<'p> {
 
     /// Who has to wait when an answer asks for it.
     ///
-    /// 503 and 529 speak of the service. A 429 speaks of whoever the provider counts: the account
-    /// where it is clear that there is one, else (RFC 6585: "the user") the caller alone, so that
-    /// nobody's greed closes the service to others.
-    fn whose(&self, exchange: &Exchange, status: StatusCode, of_provider: bool) -> Whose {
-        if status != StatusCode::TOO_MANY_REQUESTS {
-            return Whose::ALL;
-        }
+    /// Where it is clear that an account is counted, all who share it. Else a 429 speaks of "the
+    /// user" (RFC 6585, 4): the caller alone waits, so that nobody's greed closes the service to
+    /// others; and a 503 of one resource says nothing of the next.
+    fn whose(&self, exchange: &Exchange, status: StatusCode, of_provider: bool) -> Option<Whose> {
         let (cluster, operation) = (&exchange.shared.cluster, operation(exchange));
-        let model = exchange.dialect() == Dialect::ModelSdk;
-        let account = of_provider || model || self.policy.upstream.resilience.own_account;
-        match &exchange.subject {
-            Some(subject) if !account => cluster.caller(operation, subject),
-            _ => cluster.account(operation, self.credential()),
+        let model = exchange.dialect() == Dialect::ModelSdk || status.as_u16() == OVERLOADED;
+        if of_provider || model || self.policy.upstream.resilience.own_account {
+            return Some(cluster.account(operation, self.credential()));
         }
+        let subject = exchange.subject.as_deref();
+        let subject = subject.filter(|_| status == StatusCode::TOO_MANY_REQUESTS)?;
+        Some(cluster.caller(operation, subject))
     }
 
     /// How long to wait before the next attempt; `None` when there is none.

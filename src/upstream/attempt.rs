@@ -94,13 +94,13 @@ impl Attempt {
     }
 
     /// Takes in what an answer says of the provider's limits; `whose` are they who must wait if
-    /// it asks for that. Returns how long it asks to be left alone.
+    /// it asks for that, if anybody must. Returns how long it asks to be left alone.
     pub fn note_limits(
         &self,
         limits: ProviderLimits,
         answer: &Response<impl Sized>,
         now: Timestamp,
-        whose: impl FnOnce(bool) -> Whose,
+        whose: impl FnOnce(bool) -> Option<Whose>,
     ) -> Option<Duration> {
         let quotas = provider::quotas(answer.headers(), now);
         let cell = &self.state().cell;
@@ -110,13 +110,15 @@ impl Attempt {
             quota.reset.inspect(|reset| cell.resets_at.set(now.after(*reset).as_millis()));
         }
         let wait = provider::wait(answer.status(), answer.headers(), quotas.as_ref(), now)?;
-        self.hold(limits, whose(quotas.is_some()), wait, now);
+        cell.limited.add(1);
+        if let Some(whose) = whose(quotas.is_some()) {
+            self.hold(limits, whose, wait, now);
+        }
         Some(wait)
     }
 
     fn hold(&self, limits: ProviderLimits, whose: Whose, wait: Duration, now: Timestamp) {
         let (state, first) = (self.state(), !self.state().holds.any(now));
-        state.cell.limited.add(1);
         state.holds.add(whose, wait, now);
         state.cell.held_until.store(state.holds.latest().as_millis(), Relaxed);
         if first {

@@ -1,7 +1,7 @@
 //! Who must not be asked for again before when, because the upstream said so.
 //!
-//! A hold is for everybody, for those who share an account, or for one caller;
-//! see [`Whose`]. Usually there is none: then looking costs one atomic.
+//! A hold is for those who share an account, or for one caller, and for one kind
+//! of work; see [`Names`]. Usually there is none: then looking costs one atomic.
 //!
 //! # Limits
 //! [`LONGEST`] for any hold, [`MOST`] holds; when there are more, those that
@@ -28,11 +28,6 @@ const MOST: usize = 1_024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Whose(u64);
 
-impl Whose {
-    /// Everybody.
-    pub const ALL: Self = Self(0);
-}
-
 /// Makes names for those who are held.
 #[derive(Debug, Default)]
 pub(super) struct Names(RandomState);
@@ -40,12 +35,12 @@ pub(super) struct Names(RandomState);
 impl Names {
     /// Those who use `credential` for `operation`; `None` is the credential that the policy sets, or that nobody has one.
     pub(super) fn account(&self, operation: &str, credential: Option<&[u8]>) -> Whose {
-        Whose(self.0.hash_one((1, operation, credential)) | 1)
+        Whose(self.0.hash_one((1, operation, credential)))
     }
 
     /// One caller's requests for `operation`.
     pub(super) fn caller(&self, operation: &str, subject: &str) -> Whose {
-        Whose(self.0.hash_one((2, operation, subject)) | 1)
+        Whose(self.0.hash_one((2, operation, subject)))
     }
 }
 
@@ -126,7 +121,8 @@ mod tests {
         holds.add(chat, seconds(20), NOW);
 
         assert_eq!(holds.left(&[chat], NOW), Some(seconds(20)));
-        assert_eq!(holds.left(&[other, Whose::ALL], NOW), None);
+        assert_eq!(holds.left(&[other], NOW), None);
+        assert_eq!(holds.left(&[], NOW), None);
         assert_eq!(holds.left(&[other, chat], NOW.after(seconds(19))), Some(seconds(1)));
         assert_eq!(holds.left(&[chat], NOW.after(seconds(20))), None);
         assert!(!holds.any(NOW.after(seconds(20))));
@@ -136,7 +132,6 @@ mod tests {
     fn accounts_callers_and_operations_are_told_apart() {
         let names = Names::default();
         let all = [
-            Whose::ALL,
             names.account("chat", None),
             names.account("chat", Some(b"")),
             names.account("embeddings", None),
@@ -150,34 +145,34 @@ mod tests {
 
     #[test]
     fn a_longer_hold_stands_and_none_is_longer_than_an_hour() {
-        let holds = Holds::default();
-        holds.add(Whose::ALL, seconds(30), NOW);
-        holds.add(Whose::ALL, seconds(10), NOW);
-        assert_eq!(holds.left(&[Whose::ALL], NOW), Some(seconds(30)));
-        holds.add(Whose::ALL, seconds(1_000_000), NOW);
-        assert_eq!(holds.left(&[Whose::ALL], NOW), Some(LONGEST));
+        let (holds, whose) = (Holds::default(), Whose(1));
+        holds.add(whose, seconds(30), NOW);
+        holds.add(whose, seconds(10), NOW);
+        assert_eq!(holds.left(&[whose], NOW), Some(seconds(30)));
+        holds.add(whose, seconds(1_000_000), NOW);
+        assert_eq!(holds.left(&[whose], NOW), Some(LONGEST));
     }
 
     #[test]
     fn a_clock_that_steps_back_ends_holds() {
-        let holds = Holds::default();
-        holds.add(Whose::ALL, seconds(30), NOW);
+        let (holds, whose) = (Holds::default(), Whose(1));
+        holds.add(whose, seconds(30), NOW);
         let earlier = Timestamp(1_600_000_000_000);
-        assert_eq!(holds.left(&[Whose::ALL], earlier), None);
-        holds.add(Whose::ALL, seconds(5), earlier);
-        assert_eq!(holds.left(&[Whose::ALL], earlier), Some(seconds(5)));
+        assert_eq!(holds.left(&[whose], earlier), None);
+        holds.add(whose, seconds(5), earlier);
+        assert_eq!(holds.left(&[whose], earlier), Some(seconds(5)));
     }
 
     #[test]
     fn ever_new_callers_do_not_fill_the_memory() {
-        let (names, holds) = (Names::default(), Holds::default());
-        holds.add(Whose::ALL, seconds(3_000), NOW);
+        let (names, holds, whose) = (Names::default(), Holds::default(), Whose(1));
+        holds.add(whose, seconds(3_000), NOW);
         for number in 0..3 * MOST as u64 {
             let name = names.caller("chat", &number.to_string());
             holds.add(name, Duration::from_millis(1_000 + number), NOW);
         }
         let kept = holds.until.lock().expect("unbroken").len();
         assert_eq!(kept, MOST);
-        assert_eq!(holds.left(&[Whose::ALL], NOW), Some(seconds(3_000)), "the longest stay");
+        assert_eq!(holds.left(&[whose], NOW), Some(seconds(3_000)), "the longest stay");
     }
 }

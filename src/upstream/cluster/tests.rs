@@ -50,7 +50,7 @@ impl Scene {
     }
 
     fn begin(&self) -> Result<Attempt, Closed> {
-        self.members().begin(&self.ask(&[Whose::ALL]))
+        self.members().begin(&self.ask(&[]))
     }
 
     /// One attempt that goes so; where it went.
@@ -213,20 +213,35 @@ fn a_body_of_the_callers_own_that_fails_counts_neither_way() {
 #[test]
 fn who_asked_to_be_left_alone_is() {
     let scene = Scene::of(1);
+    let whose = scene.cluster.account("chat", None);
     let attempt = scene.begin().expect("a place");
     let answer = asked_to_wait(StatusCode::SERVICE_UNAVAILABLE, 20);
     let limits = scene.upstream.resilience.limits;
 
-    let wait = attempt.note_limits(limits, &answer, scene.clock.now(), |_| Whose::ALL);
+    let wait = attempt.note_limits(limits, &answer, scene.clock.now(), |_| Some(whose));
 
     assert_eq!(wait, Some(Duration::from_secs(20)));
     scene.clock.advance(Duration::from_secs(5));
+    let ask = |scene: &Scene| scene.members().begin(&scene.ask(vec![whose].leak())).map(drop);
     let closed = Closed { wait: Duration::from_secs(15), why: Why::Held };
-    assert_eq!(scene.goes(Verdict::Answered), Err(closed));
+    assert_eq!(ask(&scene), Err(closed));
     assert_eq!(scene.cell(0).quotas[0].remaining.value(), Some(0));
     assert_eq!(scene.cell(0).limited.value(), 1);
     scene.clock.advance(Duration::from_secs(15));
-    assert!(scene.goes(Verdict::Answered).is_ok());
+    assert_eq!(ask(&scene), Ok(()));
+}
+
+#[test]
+fn an_answer_that_is_nobodys_fault_is_counted_and_holds_nobody() {
+    let scene = Scene::of(1);
+    let attempt = scene.begin().expect("a place");
+    let answer = asked_to_wait(StatusCode::SERVICE_UNAVAILABLE, 20);
+    let limits = scene.upstream.resilience.limits;
+
+    attempt.note_limits(limits, &answer, scene.clock.now(), |_| None);
+
+    assert!(!scene.members().any_held(scene.clock.now()));
+    assert_eq!(scene.cell(0).limited.value(), 1);
 }
 
 #[test]
@@ -238,7 +253,7 @@ fn a_hold_of_one_account_leaves_others_alone_and_observing_refuses_nobody() {
     let limits = scene.upstream.resilience.limits;
     attempt.note_limits(limits, &answer, scene.clock.now(), |of_provider| {
         assert!(of_provider);
-        whose
+        Some(whose)
     });
 
     assert!(scene.members().any_held(scene.clock.now()));

@@ -35,7 +35,7 @@ use crate::{
     },
     supervisor,
     telemetry::{LogFormat, Output, Telemetry},
-    upstream::Pool,
+    upstream::{Pool, Watcher},
 };
 
 /// How often accounts that hold nothing any more are looked for.
@@ -182,6 +182,7 @@ impl App {
         background.spawn(Arc::clone(&self.shared.health).watch());
         background
             .spawn(jwks::watch(Arc::clone(&self.handle), Arc::clone(&self.telemetry.metrics)));
+        background.spawn(self.watcher().watch());
         background.spawn(sweep(Arc::clone(&self.shared)));
         let admin = admin::serve(self.admin(&drain_asked), operators, Arc::clone(&ended));
         let admin = tokio::spawn(admin);
@@ -262,6 +263,11 @@ impl App {
             drain: self.drain.clone(),
             metrics: Arc::clone(&self.telemetry.metrics),
         }
+    }
+
+    fn watcher(&self) -> Watcher {
+        let (cluster, policy) = (Arc::clone(&self.shared.cluster), Arc::clone(&self.handle));
+        Watcher::new(cluster, policy, Arc::clone(&self.telemetry.metrics))
     }
 
     fn admin(&self, drain_asked: &Arc<Notify>) -> Arc<Admin> {

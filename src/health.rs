@@ -1,8 +1,9 @@
-//! What the health document says, and the probes behind it.
+//! What the health document says, and the probes of the dependencies in it.
 //!
-//! The upstream and the dependencies are probed in the background, on the
-//! policy's schedule; whoever asks for the document gets the last results and
-//! never waits. No address, version or error text appears in it.
+//! They are probed in the background, on the policy's schedule, and so is the
+//! upstream, see [`crate::upstream::Watcher`]; whoever asks for the document gets
+//! the last results and never waits. No address, version or error text appears
+//! in it.
 
 mod dependencies;
 mod speak;
@@ -23,22 +24,18 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use crate::{
     clock::{Clock, Timestamp},
     ledger::{Ledger, Store},
-    policy::{
-        handle::PolicyHandle,
-        snapshot::{Mode, Policy},
-    },
+    policy::{handle::PolicyHandle, snapshot::Mode},
     telemetry::Metrics,
-    upstream,
+    upstream::Cluster,
 };
 
 /// What is known of the parts.
 pub struct HealthState {
     began: Timestamp,
-    upstream_up: AtomicBool,
     draining: AtomicBool,
     policy: Arc<PolicyHandle>,
     ledger: Arc<Ledger>,
-    metrics: Arc<Metrics>,
+    cluster: Arc<Cluster>,
     dependencies: Arc<Dependencies>,
 }
 
@@ -73,21 +70,21 @@ fn word(well: bool) -> &'static str {
 }
 
 impl HealthState {
-    /// A state that has not probed yet.
+    /// The state of a process that has just begun.
     pub fn new(
         clock: &Clock,
         policy: Arc<PolicyHandle>,
         ledger: Arc<Ledger>,
+        cluster: Arc<Cluster>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
             began: clock.now(),
-            upstream_up: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             policy,
             ledger,
-            dependencies: Dependencies::new(Arc::clone(&metrics)),
-            metrics,
+            cluster,
+            dependencies: Dependencies::new(metrics),
         })
     }
 
@@ -104,7 +101,7 @@ impl HealthState {
 
     /// Status and JSON of the health document.
     pub fn document(&self, now: Timestamp) -> (StatusCode, Bytes) {
-        let upstream = self.upstream_up.load(Relaxed);
+        let upstream = self.cluster.is_up();
         let (store, stale) = (self.ledger.is_up(), self.policy.problem().is_some());
         let dependencies = self.dependencies.found();
         let whole = store && !stale && dependencies.iter().all(|found| found.up);
@@ -132,23 +129,14 @@ impl HealthState {
         (code, Bytes::from(serde_json::to_vec(&document).unwrap_or_default()))
     }
 
-    /// Probes for ever, on the schedule of the policy in force.
+    /// Probes the dependencies for ever, on the schedule of the policy in force.
     pub async fn watch(self: Arc<Self>) {
         loop {
             let policy = self.policy.load();
             let health = &policy.health;
-            let ((), up) = tokio::join!(
-                self.dependencies.round(&health.dependencies, health.timeout),
-                // Noted as soon as it is known: a dependency that keeps silent delays nobody.
-                async {
-                    let up = reaches(&policy).await;
-                    self.note(up);
-                    up
-                }
-            );
-            // A fresh failure is looked at again soon: an upstream that just started late
-            // should not count as away for a whole round.
-            let well = up && self.dependencies.found().iter().all(|found| found.up);
+            self.dependencies.round(&health.dependencies, health.timeout).await;
+            // A fresh failure is looked at again soon.
+            let well = self.dependencies.found().iter().all(|found| found.up);
             let pause = if well { health.every } else { health.every.min(RETRY) };
             self.pause(pause, policy.generation).await;
         }
@@ -161,29 +149,9 @@ impl HealthState {
             tokio::time::sleep_until(end.min(tokio::time::Instant::now() + LOOK)).await;
         }
     }
-
-    /// Takes in whether the upstream could be reached.
-    fn note(&self, up: bool) {
-        let was = self.upstream_up.swap(up, Relaxed);
-        self.metrics.upstream_up.set(i64::from(up));
-        if was != up {
-            tracing::info!(up, "upstream reachability changed");
-        }
-    }
 }
 
-/// How soon an upstream that is away is looked for again, at most.
+/// How soon a dependency that is away is looked for again, at most.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often a pause looks for another policy.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// Whether any endpoint takes a connection in time.
-async fn reaches(policy: &Policy) -> bool {
-    for endpoint in &policy.upstream.endpoints {
-        let connected = tokio::time::timeout(policy.health.timeout, upstream::dial(endpoint)).await;
-        if matches!(connected, Ok(Ok(_))) {
-            return true;
-        }
-    }
-    false
-}

@@ -25,6 +25,7 @@ use crate::{
     reload::{InForce, Reloader},
     server::{self, BindError, Drain, Overload, Socket, Tls},
     telemetry::Telemetry,
+    upstream::Cluster,
 };
 
 /// Everything that can fail at a start has not.
@@ -115,7 +116,9 @@ fn share(
 ) -> Arc<Shared> {
     let (ledger, clock) = (Arc::new(ledger), Clock::System);
     let metrics = Arc::clone(&telemetry.metrics);
-    let health = HealthState::new(&clock, Arc::clone(handle), Arc::clone(&ledger), metrics);
+    let cluster = Cluster::new(Arc::clone(&metrics));
+    let (books, members) = (Arc::clone(&ledger), Arc::clone(&cluster));
+    let health = HealthState::new(&clock, Arc::clone(handle), books, members, metrics);
     Arc::new(Shared {
         policy: Arc::clone(handle),
         ledger,
@@ -123,6 +126,7 @@ fn share(
         clock,
         health,
         overload,
+        cluster,
         tasks: TaskTracker::new(),
     })
 }

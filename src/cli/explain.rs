@@ -1,5 +1,7 @@
 //! `weir explain`
 
+mod upstream;
+
 use std::{fmt::Write as _, net::IpAddr, path::PathBuf};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -133,7 +135,8 @@ fn explain(
     }
     writeln!(page, "cost       {} (when the answer reports none)", operation.cost)?;
     rules(&operation.rules, page)?;
-    beyond(operation, policy.cors.judge(headers), page)
+    beyond(operation, policy.cors.judge(headers), page)?;
+    Ok(upstream::lines(&policy.upstream, method, page)?)
 }
 
 /// What applies beside the one request and its answer.

@@ -9,6 +9,7 @@ mod certificate_source;
 mod identity;
 mod listen;
 mod operations;
+mod resilience;
 mod sanitize;
 mod settings;
 mod terms;

@@ -17,6 +17,7 @@ use super::{
     dependency::Dependency,
     identity::Identity,
     limit::{Limits, Unit},
+    resilience::Resilience,
     route::Router,
     trusted::Trusted,
 };
@@ -255,6 +256,8 @@ pub struct Upstream {
     pub max_idle: usize,
     /// Longest time that an idle connection is kept.
     pub pool_idle_timeout: Duration,
+    /// How endpoints that fail are treated.
+    pub resilience: Resilience,
 }
 
 /// How the endpoints of an upstream are spoken with.

@@ -31,6 +31,7 @@ use crate::{
     server::{Fault, Peer},
     telemetry::{Cost, Record},
     units::NanoUsd,
+    upstream::Attempt,
 };
 
 /// The header that carries the id of a request.
@@ -84,6 +85,8 @@ pub struct Exchange {
     pub closes: bool,
     /// Whether it is a gRPC call, which reads its status from fields of its own.
     pub grpc: bool,
+    /// Where the answer comes from; it counts there until the exchange is over.
+    pub attempt: Option<Attempt>,
     client_id: Option<HeaderValue>,
 }
 
@@ -112,6 +115,10 @@ pub struct Facts {
     pub cost: NanoUsd,
     /// Whether the answer went out whole.
     pub complete: bool,
+    /// Attempts at the upstream.
+    pub attempts: u32,
+    /// Where the last attempt went, when there was a choice.
+    pub endpoint: Option<Arc<str>>,
     /// How far a body that is sent on as it comes has come.
     pub upload: Option<Arc<Progress>>,
 }
@@ -149,6 +156,7 @@ impl Exchange {
             upgrade: None,
             closes: false,
             grpc: grpc::is_call(head),
+            attempt: None,
             client_id: client_id(&head.headers),
         })
     }
@@ -215,6 +223,8 @@ impl Exchange {
             detail: facts.detail.as_deref().or_else(|| self.peer.fault().map(Fault::reason)),
             duration,
             upstream: facts.upstream_wait,
+            attempts: facts.attempts,
+            endpoint: facts.endpoint.as_deref(),
             request_bytes: facts.request_bytes,
             response_bytes: facts.response_bytes,
             redactions: facts.redactions,

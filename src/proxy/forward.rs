@@ -1,14 +1,10 @@
 //! To the upstream and back: [`Checked`] → [`Reply`].
 //!
 //! The head loses what is hop-by-hop or may only be set by us, and gains who
-//! asked, the request's id and trace, and what the policy sets. From the moment
-//! the request is handed to a connection the permit counts as used, unless it
-//! turns out that no connection was to be had.
+//! asked, the request's id and trace, and what the policy sets. Where the request
+//! goes, and whether more than once, is for [`deliver`] to say.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, Version, header, request::Parts,
@@ -17,6 +13,7 @@ use http::{
 use hyper::body::Incoming;
 
 use super::{
+    deliver,
     exchange::{Exchange, REQUEST_ID},
     headers,
     introduce::{self, Said},
@@ -25,11 +22,11 @@ use super::{
     target,
     trace::TRACEPARENT,
     upload::{Progress, Upload},
-    validate::{self, Checked},
+    validate::Checked,
 };
 use crate::{
     policy::snapshot::Policy,
-    upstream::{Fate, Lease, Pool, SendError},
+    upstream::{Lease, Pool},
 };
 
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -49,7 +46,7 @@ pub struct Reply {
 /// Sends the request and waits for the head of the answer.
 ///
 /// # Errors
-/// 502 or 504, or what the caller's own body did wrong on the way.
+/// 502, 503 or 504, or what the caller's own body did wrong on the way.
 ///
 /// # Cancellation
 /// Dropping the future ends the request at the upstream.
@@ -59,77 +56,23 @@ pub async fn send(
     checked: Checked,
     pool: &Arc<Pool<Upload>>,
 ) -> Result<Reply, Box<Refusal>> {
-    let policy = Arc::clone(&exchange.policy);
     let Checked { head, body, progress } = checked;
     let mut request = Request::from_parts(upstream_head(exchange, head)?, body);
     count_informational(exchange, &mut request);
     let asked = Instant::now();
-    permit.mark_sent();
-    let Some(endpoint) = policy.upstream.endpoints.first() else {
-        return Err(Refusal::new(Code::UpstreamUnreachable).detail("the policy names no endpoint"));
-    };
-    let answer = pool.send(&policy.upstream, endpoint, request);
-    let upload = exchange.facts.upload.as_deref();
-    let patience = policy.upstream.response_timeout;
-    let answer = within(answer, upload, exchange.started, patience).await;
-    exchange.facts.upstream_wait = Some(asked.elapsed());
+    let answer = deliver::request(exchange, permit, request, &progress, pool).await;
     exchange.facts.request_bytes += progress.bytes();
-    if let Some(operation) = exchange.operation {
-        policy.operation(operation).upstream_wait.observe(asked.elapsed());
-    }
-    match answer {
-        Some(Ok((response, lease))) => {
-            let (head, body) = response.into_parts();
-            check_head(exchange, &head)?;
-            Ok(Reply { head, body, lease, progress })
+    if exchange.facts.attempts > 0 {
+        exchange.facts.upstream_wait = Some(asked.elapsed());
+        if let Some(operation) = exchange.operation {
+            let wait = &exchange.policy.operation(operation).upstream_wait;
+            wait.observe(asked.elapsed());
         }
-        Some(Err(error)) => Err(refusal(permit, &progress, &error)),
-        None => Err(Refusal::new(Code::UpstreamTimeout)),
     }
-}
-
-/// Waits for `answer`, at most `patience` after the request has gone out whole.
-/// A body on its way has a deadline of its own, so this ends.
-async fn within<T>(
-    answer: impl Future<Output = T>,
-    upload: Option<&Progress>,
-    started: Instant,
-    patience: Duration,
-) -> Option<T> {
-    let mut answer = std::pin::pin!(answer);
-    let mut deadline = Instant::now() + patience;
-    loop {
-        if let Ok(answer) = tokio::time::timeout_at(deadline.into(), answer.as_mut()).await {
-            return Some(answer);
-        }
-        let next = match upload.map(|upload| upload.finished_ms()) {
-            Some(Some(ms)) => started + Duration::from_millis(ms) + patience,
-            Some(None) => Instant::now() + patience,
-            None => deadline,
-        };
-        if next <= Instant::now() {
-            return None;
-        }
-        deadline = next;
-    }
-}
-
-fn refusal(permit: &mut Permit, progress: &Progress, error: &SendError) -> Box<Refusal> {
-    if error.fate() != Fate::Unknown {
-        permit.mark_unsent();
-    } else if let Some(failure) = progress.failure() {
-        return validate::refusal(failure);
-    }
-    let code = match error {
-        SendError::Full => Code::Overloaded,
-        SendError::Malformed(_) | SendError::Invalid(_) => Code::UpstreamInvalid,
-        SendError::Dead(_) => Code::UpstreamTimeout,
-        SendError::Connect(_)
-        | SendError::Unsent(_)
-        | SendError::Refused(_)
-        | SendError::Broken(_) => Code::UpstreamUnreachable,
-    };
-    Refusal::new(code).detail(error.to_string())
+    let (response, lease) = answer?;
+    let (head, body) = response.into_parts();
+    check_head(exchange, &head)?;
+    Ok(Reply { head, body, lease, progress })
 }
 
 /// A switch of protocols that nobody asked for is no answer.

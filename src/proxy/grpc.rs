@@ -86,6 +86,7 @@ const fn status_of(code: Code) -> u16 {
         // UNAVAILABLE
         Code::UpstreamUnreachable
         | Code::UpstreamCircuitOpen
+        | Code::UpstreamQuota
         | Code::StoreUnavailable
         | Code::IdentityUnavailable
         | Code::Overloaded

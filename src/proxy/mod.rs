@@ -18,6 +18,7 @@
 
 mod admit;
 mod certificate;
+mod deliver;
 mod discard;
 mod download;
 mod exchange;
@@ -73,7 +74,7 @@ use crate::{
     server::{Bounds, Fault, Handler, Overload, Peer, Pressure, Tunnel},
     telemetry::Telemetry,
     units::NanoUsd,
-    upstream::Pool,
+    upstream::{Cluster, Pool},
 };
 
 /// A head may be this much larger as it is sent than as it is counted (method, version, line ends).
@@ -97,6 +98,8 @@ pub struct Shared {
     pub health: Arc<HealthState>,
     /// Gives way when memory runs out.
     pub overload: Arc<Overload>,
+    /// How the endpoints of the upstream do.
+    pub cluster: Arc<Cluster>,
     /// Owns what outlives an exchange.
     pub tasks: TaskTracker,
 }

@@ -55,6 +55,8 @@ pub enum Code {
     UpstreamInvalid,
     /// The circuit is open.
     UpstreamCircuitOpen,
+    /// The upstream asked to be left alone.
+    UpstreamQuota,
     /// The store does not answer.
     StoreUnavailable,
     /// An issuer's keys were never had, so nobody can say who calls.
@@ -95,6 +97,7 @@ pub const CODES: &[&str] = &[
     "upstream_unreachable",
     "upstream_invalid",
     "upstream_circuit_open",
+    "upstream_quota",
     "store_unavailable",
     "identity_unavailable",
     "overloaded",
@@ -180,6 +183,11 @@ impl Code {
                 S::SERVICE_UNAVAILABLE,
                 "ServiceUnavailable",
                 "The service is failing. Try again later.",
+            ),
+            Self::UpstreamQuota => (
+                S::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "The service takes no more requests right now. Try again later.",
             ),
             Self::StoreUnavailable => (
                 S::SERVICE_UNAVAILABLE,

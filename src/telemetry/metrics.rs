@@ -6,13 +6,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
 };
 
 use arc_swap::ArcSwap;
 
 use super::{
-    Cell, Counter, Gauge, Histogram,
+    Cell, Counter, EndpointCell, Gauge, Histogram,
     histogram::{OVERHEAD_BOUNDS, REQUEST_BOUNDS},
     violation::{Violation, Violations},
 };
@@ -52,6 +52,8 @@ pub const TUNNEL_ENDS: [&str; 9] = [
     "leaving",
     "refused",
 ];
+/// The values of the label `reason` of retries.
+pub(super) const RETRY_REASONS: [&str; 6] = ["connect", "refused", "reset", "502", "503", "504"];
 
 /// All metrics.
 #[derive(Debug)]
@@ -61,6 +63,10 @@ pub struct Metrics {
     pub(super) upstream_waits: Named<Histogram>,
     pub(super) redactions: Named<Counter>,
     pub(super) budgets: Mutex<Budgets>,
+    pub(super) endpoints: Named<EndpointCell>,
+    pub(super) retries: [Counter; RETRY_REASONS.len()],
+    /// Requests that were not sent again because the retry budget was spent.
+    pub retries_denied: Counter,
     /// What Weir itself added to a request.
     pub overhead: Histogram,
     /// Reloads after which the new policy was in force.
@@ -197,6 +203,9 @@ impl Metrics {
             upstream_waits: Mutex::default(),
             redactions: Mutex::default(),
             budgets: Mutex::default(),
+            endpoints: Mutex::default(),
+            retries: Default::default(),
+            retries_denied: Counter::default(),
             overhead: Histogram::new(OVERHEAD_BOUNDS),
             reloads_applied: Counter::default(),
             reloads_rejected: Counter::default(),
@@ -245,6 +254,27 @@ impl Metrics {
     /// Matches of one redaction rule.
     pub fn redactions(&self, rule: &Arc<str>) -> Arc<Counter> {
         named(&self.redactions, rule, Counter::default)
+    }
+
+    /// What is shown of one endpoint.
+    pub fn endpoint(&self, name: &Arc<str>) -> Arc<EndpointCell> {
+        named(&self.endpoints, name, || EndpointCell::new(Arc::clone(name)))
+    }
+
+    /// Shows what these endpoints are doing, and of others only what they did.
+    pub fn show_endpoints(&self, names: &[&str]) {
+        let all = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, cell) in all.iter() {
+            cell.named.store(names.contains(&&**name), Relaxed);
+        }
+    }
+
+    /// Counts a request that is sent again, for one of [`RETRY_REASONS`].
+    pub fn retry(&self, reason: &str) {
+        let index = RETRY_REASONS.iter().position(|known| *known == reason);
+        if let Some(count) = index.and_then(|index| self.retries.get(index)) {
+            count.add(1);
+        }
     }
 
     /// The use of one tier's budget; `period` is `day` or `month`.

@@ -9,6 +9,7 @@
 //! loses lines, and counts them.
 
 mod cells;
+mod endpoint;
 mod histogram;
 mod log;
 mod metrics;
@@ -19,6 +20,7 @@ mod render;
 mod violation;
 
 pub use cells::{Cell, Counter, Gauge};
+pub use endpoint::{EndpointCell, QUOTA_KINDS};
 pub use histogram::Histogram;
 pub use log::{LogFormat, init as init_log};
 pub use metrics::{BudgetUse, Connected, Handshake, Metrics, Protocol, TUNNEL_ENDS};

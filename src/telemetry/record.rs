@@ -55,6 +55,10 @@ pub struct Record<'a> {
     pub duration: Duration,
     /// Wait for the upstream's first byte, if it was asked.
     pub upstream: Option<Duration>,
+    /// Attempts at the upstream.
+    pub attempts: u32,
+    /// Where the last attempt went, when the policy names several endpoints.
+    pub endpoint: Option<&'a str>,
     /// Bytes of the request's body.
     pub request_bytes: u64,
     /// Bytes of the response's body.
@@ -92,6 +96,10 @@ impl Record<'_> {
         if let Some(upstream) = self.upstream {
             millis(line, "upstream_ms", upstream);
         }
+        if self.attempts > 0 {
+            number(line, "attempts", u64::from(self.attempts));
+        }
+        optional(line, "endpoint", self.endpoint);
         number(line, "request_bytes", self.request_bytes);
         number(line, "response_bytes", self.response_bytes);
         number(line, "redactions", self.redactions);
@@ -232,6 +240,8 @@ mod tests {
             detail: None,
             duration: Duration::from_micros(1_042),
             upstream: None,
+            attempts: 1,
+            endpoint: None,
             request_bytes: 0,
             response_bytes: 64,
             redactions: 0,

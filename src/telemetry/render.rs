@@ -1,6 +1,8 @@
 //! Metrics as text: OpenMetrics, and the older Prometheus format for scrapers
 //! that do not accept it, with the same names.
 
+mod upstream;
+
 use std::{
     fmt::{self, Write as _},
     sync::PoisonError,
@@ -87,6 +89,7 @@ impl Collector for Scrape {
         let mut page = Page(encoder);
         self.exchanges(&mut page)?;
         self.policy(&mut page)?;
+        self.endpoints(&mut page)?;
         self.connections(&mut page)?;
         process(&mut page)
     }

@@ -1,4 +1,8 @@
-//! The upstream side: pooled connections, and one request on one of them.
+//! The upstream side: where a request goes, and one request on one pooled connection.
+//!
+//! [`Cluster`] knows how each endpoint does and chooses one; [`Pool`] brings the
+//! request there; [`retry`] says whether it may be sent again; [`Watcher`] looks
+//! at the endpoints in the background.
 //!
 //! Each worker has a pool of its own, so taking a connection wakes no other
 //! core. Pools outlive policies; connections to endpoints that the policy in
@@ -16,13 +20,25 @@
 //! again on a new one. A request that was written in part is never repeated,
 //! unless the upstream says that it did not look at it.
 
+mod attempt;
+mod balance;
+mod breaker;
+mod budget;
+mod cluster;
 mod connection;
+mod ejection;
 mod error;
 mod framing;
+mod health;
+mod holds;
 mod lease;
 mod link;
+mod member;
 mod places;
 mod pool;
+mod provider;
+mod recent;
+pub mod retry;
 mod shelf;
 mod socket;
 mod streams;
@@ -37,10 +53,15 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::Empty;
 
+pub use attempt::{Attempt, Verdict};
+pub use cluster::{Ask, Closed, Cluster, Members, Why};
 pub use error::{ConnectError, Fate, SendError, fault};
 pub use framing::Fault;
+pub use health::Watcher;
+pub use holds::Whose;
 pub use lease::Lease;
 pub use pool::Pool;
+pub use provider::retry_after;
 pub use socket::{Socket, dial};
 
 /// The body of a request.

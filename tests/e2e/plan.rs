@@ -15,6 +15,7 @@ pub struct Plan {
     upstream: String,
     url: String,
     replaced: Vec<(String, String)>,
+    urls: Vec<SocketAddr>,
     pub environment: Vec<(String, String)>,
 }
 
@@ -28,6 +29,7 @@ impl Plan {
             upstream: String::new(),
             url: "http://127.0.0.1:9".to_owned(),
             replaced: Vec::new(),
+            urls: Vec::new(),
             environment: Vec::new(),
         }
     }
@@ -79,6 +81,22 @@ impl Plan {
         self
     }
 
+    /// The service behind it, at several addresses.
+    pub fn before_all(mut self, addresses: &[SocketAddr]) -> Self {
+        self.urls = addresses.to_vec();
+        self
+    }
+
+    fn place(&self) -> String {
+        match &*self.urls {
+            [] => format!("url = \"{}\"", self.url),
+            urls => {
+                let urls: Vec<_> = urls.iter().map(|url| format!("\"http://{url}\"")).collect();
+                format!("urls = [{}]", urls.join(", "))
+            }
+        }
+    }
+
     /// The policy as text.
     pub fn text(&self) -> String {
         let usual = |marker: &str, text: &'static str| {
@@ -87,10 +105,10 @@ impl Plan {
         let text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\ncertificate = \"certs/server.crt\"\n\
              key = \"certs/server.key\"\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n{}\n\
-             [upstream]\nurl = \"{}\"\n{}\n{}\n{}{}{}{}",
+             [upstream]\n{}\n{}\n{}\n{}{}{}{}",
             self.listen,
             self.admin,
-            self.url,
+            self.place(),
             self.upstream,
             self.tables,
             usual("[[identity]]", "[[identity]]\nfrom = \"address\"\ntier = \"free\"\n"),

@@ -90,6 +90,14 @@ fn upstream_and_store_have_their_documented_defaults() {
     assert!(tls.ca.is_none() && tls.own.is_none() && tls.server_name.is_none());
     assert!(tls.pins.is_empty() && tls.written.is_none());
     assert_eq!((upstream.max_idle.value, upstream.pool_idle_timeout.value), (256, seconds(60)));
+    assert!(upstream.more_urls.is_empty() && upstream.ejection.written.is_none());
+    assert_eq!(upstream.provider_limits.value, ProviderLimits::Refuse);
+    let probes = &upstream.probes;
+    assert!(probes.path.is_none() && probes.every.is_none() && probes.timeout.is_none());
+    assert_eq!((probes.healthy_after.value, probes.unhealthy_after.value), (1, 1));
+    let ejection = &upstream.ejection;
+    assert_eq!((ejection.failures.value, ejection.panic.value), (5, Percent::whole(25)));
+    assert_eq!(ejection.eject_for.value.to_string(), "30s..5m");
     let store = &policy.store;
     assert!(matches!(&store.url.value, StoreUrl::Embedded(path) if path == Path::new("data")));
     assert_eq!(store.on_failure.value, OnFailure::Local);
@@ -164,7 +172,10 @@ fn tables_that_are_written_in_part_have_their_documented_defaults() {
         (retry.attempts.value, retry.backoff.value.to_string()),
         (3, "100ms..2s".to_owned())
     );
-    assert_eq!(retry.on.iter().map(|on| on.value).collect::<Vec<_>>(), RetryOn::ALL);
+    assert_eq!(retry.on.iter().map(|on| on.value).collect::<Vec<_>>(), RetryOn::USUAL);
+    let methods: Vec<_> = retry.methods.iter().map(|method| method.as_str()).collect();
+    assert_eq!(methods, ["GET", "HEAD", "OPTIONS", "TRACE"]);
+    assert_eq!(retry.budget.value, Percent::whole(20));
     let breaker = &policy.upstream.circuit_breaker.as_ref().expect("it is written").value;
     let breaker = (breaker.failures.value, breaker.within.value, breaker.open_for.value);
     assert_eq!(breaker, (5, seconds(30), seconds(15)));

@@ -127,8 +127,6 @@ fn what_has_no_effect_yet_is_listed_with_its_place() {
         policy.not_yet_effective().iter().map(|note| note.message.as_str()).collect();
 
     let expected = [
-        "`upstream.retry` is not yet effective",
-        "`upstream.circuit_breaker` is not yet effective",
         "`operations.insights_generation.request.injection` is not yet effective",
         "`operations.chat.meter` is not yet effective",
         "`prices` is not yet effective",
@@ -137,7 +135,7 @@ fn what_has_no_effect_yet_is_listed_with_its_place() {
     assert_eq!(notes, expected);
     let places = policy.not_yet_effective().iter().map(|note| note.labels[0].0);
     let places: Vec<_> = places.map(|span| &SHARED[span.start..span.end]).collect();
-    assert_eq!(places[..2], ["retry", "circuit_breaker"]);
+    assert_eq!(places[..2], ["injection", "meter"]);
     assert!(policy.not_yet_effective().iter().all(|note| note.severity == Severity::Note));
 }
 

@@ -20,7 +20,10 @@ impl Compiler<'_> {
         let transport = Arc::new(self.transport(directory)?);
         let written = &self.file.upstream;
         let url = &written.url;
-        let endpoint = endpoint(&url.value, directory)?;
+        let endpoints: Option<Vec<_>> =
+            written.urls().map(|url| endpoint(&url.value, directory).map(Arc::new)).collect();
+        let endpoints = endpoints?;
+        let resilience = self.resilience(endpoints.len());
         let header = |header: &crate::policy::file::HeaderFile<crate::secret::Secret>| {
             // Checked where it was read.
             let mut value = HeaderValue::from_str(header.value.value.expose()).ok()?;
@@ -28,7 +31,8 @@ impl Compiler<'_> {
             Some((header.name.value.clone(), value))
         };
         Some(Upstream {
-            endpoints: vec![Arc::new(endpoint)],
+            endpoints,
+            resilience,
             base: url.value.path().trim_end_matches('/').to_owned(),
             connect_timeout: written.connect_timeout.value,
             response_timeout: written.response_timeout.value,

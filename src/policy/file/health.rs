@@ -56,16 +56,18 @@ fn path(table: &mut Table<'_, '_>) -> At<String> {
     let Some(value) = table.value("path") else {
         return default;
     };
-    let parse = |text: &str| {
-        let plain = |b: u8| b.is_ascii_graphic() && !b"?#%{}*\\".contains(&b);
-        match text.starts_with('/') && !text.starts_with("//") && text.bytes().all(plain) {
-            true => Ok(text.to_owned()),
-            false => {
-                Err(Wrong::new("this is not a plain path", "write a path such as \"/api/health\""))
-            }
+    value.parse(String::WANTED, plain_path, |_| None).map_or(default, |path| value.placed(path))
+}
+
+/// A path without anything that could mean more than itself.
+pub(super) fn plain_path(text: &str) -> Result<String, Wrong> {
+    let plain = |b: u8| b.is_ascii_graphic() && !b"?#%{}*\\".contains(&b);
+    match text.starts_with('/') && !text.starts_with("//") && text.bytes().all(plain) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err(Wrong::new("this is not a plain path", "write a path such as \"/api/health\""))
         }
-    };
-    value.parse(String::WANTED, parse, |_| None).map_or(default, |path| value.placed(path))
+    }
 }
 
 fn dependencies(table: &mut Table<'_, '_>) -> Vec<DependencyFile> {

@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use super::super::read::{At, Table, words};
 use super::{
+    endpoints::{self, EjectionFile, ProbesFile, ProviderLimits},
     header::{self, HeaderFile},
+    retry::{self, CircuitBreakerFile, RetryFile},
     upstream_tls::{self, UpstreamTlsFile},
     url::UpstreamUrl,
 };
-use crate::{secret::Secret, units::DurationRange};
+use crate::secret::Secret;
 
 /// The service behind us.
 #[derive(Debug, Clone)]
 pub struct UpstreamFile {
     /// `http` or `https`, host, port and at most a path, or `unix:` and a socket's path. Required.
     pub url: At<UpstreamUrl>,
+    /// The other addresses of the same service, when there are several (`urls`). Default: none.
+    pub more_urls: Vec<At<UpstreamUrl>>,
     /// Which HTTP is spoken. Default `auto`.
     pub protocol: At<UpstreamProtocol>,
     /// Whom to believe and what to show over TLS.
@@ -27,7 +31,8 @@ pub struct UpstreamFile {
     pub idle_timeout: At<Duration>,
     /// Headers that the upstream needs from us, in file order, no name twice. Values are never shown. Default: none.
     pub headers: Vec<HeaderFile<Secret>>,
-    /// When a request is sent again. Default: never.
+    /// When a request is sent again. Default: never with one address; with several, another one is tried after
+    /// `connect` and `refused`.
     pub retry: Option<At<RetryFile>>,
     /// When the upstream is left alone for a while. Default: never.
     pub circuit_breaker: Option<At<CircuitBreakerFile>>,
@@ -36,6 +41,12 @@ pub struct UpstreamFile {
     pub max_connections: At<u32>,
     /// Connections to each address that every worker opens before they are needed and keeps idle, 0 to 1 024. Default 0.
     pub min_idle: At<u32>,
+    /// How endpoints are looked at in the background. Default: by opening a connection, on the schedule of `[health]`.
+    pub probes: ProbesFile,
+    /// When an endpoint is passed over. Default, with several addresses: after 5 failures in a row.
+    pub ejection: EjectionFile,
+    /// What is done with a provider's own limits. Default `refuse`: asking in vain makes them last longer.
+    pub provider_limits: At<ProviderLimits>,
     /// Idle connections that are kept, per worker, 0 to 65 536. Default 256; 0 opens one per request.
     pub max_idle: At<u32>,
     /// How long an idle connection is kept, 1 s to 1 h. Default 60 s, below the usual 75 s of servers.
@@ -45,40 +56,7 @@ pub struct UpstreamFile {
 impl UpstreamFile {
     /// Every address, in the order of the file.
     pub fn urls(&self) -> impl Iterator<Item = &At<UpstreamUrl>> {
-        std::iter::once(&self.url)
-    }
-}
-
-/// When a request is sent again. Only what is safe to repeat ever is.
-#[derive(Debug, Clone)]
-pub struct RetryFile {
-    /// Attempts in all, the first included, 1 to 10. Default 3.
-    pub attempts: At<u32>,
-    /// Pause before the second attempt, and the longest pause; doubled in between. Default 100 ms to 2 s.
-    pub backoff: At<DurationRange>,
-    /// What is tried again. Default: `connect` and `refused`, after which the upstream has certainly not begun.
-    pub on: Vec<At<RetryOn>>,
-}
-
-/// When the upstream is left alone.
-#[derive(Debug, Clone)]
-pub struct CircuitBreakerFile {
-    /// Failures that open the circuit, 1 to 10 000. Default 5.
-    pub failures: At<u32>,
-    /// The span in which they count, 1 s to 1 h. Default 30 s.
-    pub within: At<Duration>,
-    /// How long it stays open before one request may try, 100 ms to 1 h. Default 15 s.
-    pub open_for: At<Duration>,
-}
-
-words! {
-    /// A failure after which a request may be sent again.
-    "a failure such as \"connect\""
-    pub enum RetryOn {
-        /// No connection could be opened in time.
-        Connect = "connect",
-        /// The connection was refused, or closed before the request was read.
-        Refused = "refused",
+        std::iter::once(&self.url).chain(&self.more_urls)
     }
 }
 
@@ -103,24 +81,28 @@ const MINUTE: Duration = millis(60_000);
 const HOUR: Duration = millis(3_600_000);
 
 pub(super) fn read(table: &mut Table<'_, '_>) -> Option<UpstreamFile> {
-    let url = url(table);
+    let urls = endpoints::urls(table);
     let protocol = table.or("protocol", UpstreamProtocol::Auto);
     let tls = table.table_or_empty("tls", upstream_tls::read);
     let connect_timeout = table.within("connect_timeout", millis(2_000), millis(10)..=MINUTE);
     let response_timeout = table.within("response_timeout", millis(120_000), millis(100)..=HOUR);
     let idle_timeout = table.within("idle_timeout", MINUTE, millis(100)..=HOUR);
     let headers = table.table("headers", header::secrets).unwrap_or_default();
-    let retry = table.value("retry").and_then(|value| Some(value.placed(value.table(retry)?)));
-    let breaker =
-        table.value("circuit_breaker").and_then(|value| Some(value.placed(value.table(breaker)?)));
+    let retry =
+        table.value("retry").and_then(|value| Some(value.placed(value.table(retry::retry)?)));
+    let breaker = table.value("circuit_breaker");
+    let breaker = breaker.and_then(|value| Some(value.placed(value.table(retry::breaker)?)));
+    let probes = table.table_or_empty("health", endpoints::probes);
+    let ejection = table.table_or_empty("ejection", endpoints::ejection);
+    let provider_limits = table.or("provider_limits", ProviderLimits::Refuse);
     let max_connections = table.within("max_connections", 10_000, 1..=1_000_000);
     let min_idle = table.within("min_idle", 0, 0..=1_024);
     let max_idle = table.within("max_idle", 256, 0..=65_536);
     let pool_idle_timeout = table.within("pool_idle_timeout", MINUTE, millis(1_000)..=HOUR);
-    table.not_yet("retry");
-    table.not_yet("circuit_breaker");
+    let (url, more_urls) = urls?;
     Some(UpstreamFile {
-        url: url?,
+        url,
+        more_urls,
         protocol,
         tls,
         connect_timeout,
@@ -131,36 +113,10 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<UpstreamFile> {
         circuit_breaker: breaker,
         max_connections,
         min_idle,
+        probes,
+        ejection,
+        provider_limits,
         max_idle,
         pool_idle_timeout,
     })
-}
-
-fn url(table: &mut Table<'_, '_>) -> Option<At<UpstreamUrl>> {
-    let Some(value) = table.value("url") else {
-        table.missing("url", "url = \"http://127.0.0.1:8000\"");
-        return None;
-    };
-    let wanted = "a URL such as \"http://127.0.0.1:8000\"";
-    let url = value.parse(wanted, UpstreamUrl::parse, |_| None)?;
-    Some(value.placed(url))
-}
-
-fn retry(table: &mut Table<'_, '_>) -> RetryFile {
-    let backoff = DurationRange { shortest: millis(100), longest: millis(2_000) };
-    let span = table.span();
-    let usual = || RetryOn::ALL.iter().map(|on| At::default_in(span, *on)).collect();
-    RetryFile {
-        attempts: table.within("attempts", 3, 1..=10),
-        backoff: table.or("backoff", backoff),
-        on: table.optional("on").map_or_else(usual, |on: At<Vec<At<RetryOn>>>| on.value),
-    }
-}
-
-fn breaker(table: &mut Table<'_, '_>) -> CircuitBreakerFile {
-    CircuitBreakerFile {
-        failures: table.within("failures", 5, 1..=10_000),
-        within: table.within("within", millis(30_000), millis(1_000)..=HOUR),
-        open_for: table.within("open_for", millis(15_000), millis(100)..=HOUR),
-    }
 }

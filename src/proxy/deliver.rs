@@ -1,0 +1,310 @@
+//! Brings a request to an endpoint: to which, whether at all, and whether again.
+//!
+//! From the moment the request is handed to a connection the permit counts as
+//! used, unless it turns out that nothing left. An attempt that was in vain is
+//! repeated when that is safe (see `upstream::retry`), the policy wants it, the
+//! retry budget allows it and the body is still whole; at another endpoint at
+//! once if one is well, else after a pause. All attempts share one
+//! `response_timeout`.
+//!
+//! # Failure
+//! The refusal of the last attempt; without one, why none was made.
+
+mod vain;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+use rand::Rng as _;
+
+use vain::{Vain, judge};
+
+use super::{
+    exchange::Exchange,
+    refusal::{Code, Refusal},
+    settle::Permit,
+    upload::{Kept, Progress, Upload},
+};
+use crate::{
+    clock::Timestamp,
+    policy::{
+        resilience::{ProviderLimits, RetryOn},
+        snapshot::{Dialect, Policy},
+    },
+    upstream::{
+        self, Ask, Attempt, Closed, Lease, Members, Pool, Whose, Why,
+        retry::{self, Made},
+    },
+};
+
+/// Headers by which a provider knows whose limits to count.
+const ACCOUNTS: [HeaderName; 3] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+];
+
+/// What Anthropic answers when it is overloaded.
+const OVERLOADED: u16 = 529;
+
+/// An answer's head, and the connection that its body comes on.
+type Answer = (Response<Incoming>, Lease<Upload>);
+
+/// Sends the request until there is an answer, or no more sense in asking.
+///
+/// # Errors
+/// 502, 503 or 504, or what the caller's own body did wrong on the way.
+///
+/// # Cancellation
+/// Dropping the future ends the request at the upstream.
+pub async fn request(
+    exchange: &mut Exchange,
+    permit: &mut Permit,
+    mut request: Request<Upload>,
+    progress: &Progress,
+    pool: &Arc<Pool<Upload>>,
+) -> Result<Answer, Box<Refusal>> {
+    let policy = Arc::clone(&exchange.policy);
+    let mut delivery = Delivery::begin(exchange, &policy, &mut request);
+    let mut attempt = delivery.attempt(exchange)?;
+    loop {
+        permit.mark_sent();
+        let answer = pool.send(&policy.upstream, attempt.endpoint(), request);
+        let upload = exchange.facts.upload.as_deref();
+        let answer = within(answer, upload, exchange.started, delivery.patience()).await;
+        let answer = judge(answer, progress);
+        delivery.learn(exchange, &mut attempt, &answer);
+        if !delivery.begun {
+            permit.mark_unsent();
+        }
+        let vain = match answer {
+            Ok(answer) => {
+                exchange.attempt = Some(attempt);
+                return Ok(answer);
+            }
+            Err(vain) => vain,
+        };
+        let Some(pause) = delivery.pause(exchange, &vain) else {
+            return vain.give_up(exchange, attempt);
+        };
+        drop(attempt);
+        if !pause.is_zero() {
+            // Boxed because it is rare: every request's future would carry its room.
+            Box::pin(tokio::time::sleep(pause)).await;
+        }
+        let (Some(again), Ok(next)) = (delivery.again(), delivery.attempt(exchange)) else {
+            return Err(vain.refusal());
+        };
+        exchange.shared.telemetry.metrics.retry(vain.reason.map_or("", RetryOn::as_str));
+        (request, attempt) = (again, next);
+    }
+}
+
+/// One request on its way to an answer.
+struct Delivery<'p> {
+    policy: &'p Policy,
+    members: Arc<Members>,
+    asked: Instant,
+    /// The members where it was.
+    tried: u64,
+    made: Made,
+    /// Whether the upstream may have begun with it.
+    begun: bool,
+    /// What it takes to send it again, where the policy ever does.
+    spare: Option<(Parts, Kept)>,
+    /// The caller's own credential at the provider.
+    account: Option<HeaderValue>,
+}
+
+impl<'p> Delivery<'p> {
+    fn begin(exchange: &Exchange, policy: &'p Policy, request: &mut Request<Upload>) -> Self {
+        let (cluster, rules) = (&exchange.shared.cluster, &policy.upstream.resilience);
+        let repeats = rules.retry.attempts > 1;
+        if repeats {
+            cluster.deposit(exchange.began);
+        }
+        let own = !rules.own_account && rules.limits != ProviderLimits::Off;
+        let credential = || ACCOUNTS.iter().find_map(|name| request.headers().get(name).cloned());
+        Self {
+            policy,
+            members: cluster.members(policy),
+            asked: Instant::now(),
+            tried: 0,
+            made: Made::default(),
+            begun: false,
+            account: own.then(credential).flatten(),
+            spare: repeats.then(|| {
+                let kept = request.body_mut().keep();
+                let (mut head, ()) = Request::new(()).into_parts();
+                head.method = request.method().clone();
+                head.uri = request.uri().clone();
+                head.version = request.version();
+                head.headers = request.headers().clone();
+                head.extensions = request.extensions().clone();
+                (head, kept)
+            }),
+        }
+    }
+
+    /// Begins an attempt at the best endpoint.
+    fn attempt(&mut self, exchange: &mut Exchange) -> Result<Attempt, Box<Refusal>> {
+        let now = exchange.shared.clock.now();
+        let among = self.among(exchange, now);
+        let ask = self.ask(&among, now);
+        let attempt = match self.members.begin(&ask) {
+            Ok(attempt) => attempt,
+            Err(closed) => {
+                exchange.enforce(refused(closed))?;
+                let forced = self.members.force(&ask);
+                forced.ok_or_else(|| Refusal::new(Code::UpstreamUnreachable))?
+            }
+        };
+        self.tried |= attempt.bit();
+        self.made.attempts += 1;
+        self.made.repeats += u32::from(self.begun);
+        exchange.facts.attempts = self.made.attempts;
+        if self.members.are_several() {
+            exchange.facts.endpoint = Some(Arc::clone(&attempt.endpoint().name));
+        }
+        Ok(attempt)
+    }
+
+    fn ask<'a>(&self, among: &'a [Whose], now: Timestamp) -> Ask<'a>
+    where
+        'p: 'a,
+    {
+        let random = if self.members.are_several() { rand::rng().next_u64() } else { 0 };
+        Ask { upstream: &self.policy.upstream, among, tried: self.tried, now, random }
+    }
+
+    /// What is left of the time for an answer.
+    fn patience(&self) -> Duration {
+        self.policy.upstream.response_timeout.saturating_sub(self.asked.elapsed())
+    }
+
+    /// Those among whom the request is, should they be held: empty as long as nobody is.
+    fn among(&self, exchange: &Exchange, now: Timestamp) -> Vec<Whose> {
+        if !self.members.any_held(now) {
+            return Vec::new();
+        }
+        let (cluster, operation) = (&exchange.shared.cluster, operation(exchange));
+        let account = cluster.account(operation, self.credential());
+        let caller = exchange.subject.as_deref();
+        let caller = caller.map(|subject| cluster.caller(operation, subject));
+        [account].into_iter().chain(caller).collect()
+    }
+
+    fn credential(&self) -> Option<&[u8]> {
+        self.account.as_ref().map(HeaderValue::as_bytes)
+    }
+
+    /// Takes in how an attempt went.
+    fn learn(
+        &mut self,
+        exchange: &Exchange,
+        attempt: &mut Attempt,
+        answer: &Result<Answer, Box<Vain>>,
+    ) {
+        let rules = &self.policy.upstream.resilience;
+        let now = exchange.shared.clock.now();
+        let (verdict, answer, reason) = match answer {
+            Ok(answer) => (vain::verdict_on(answer), Some(answer), None),
+            Err(vain) => (vain.verdict, vain.answer.as_ref(), vain.reason),
+        };
+        self.begun |= !reason.is_some_and(retry::is_unsent);
+        // A length is drawn only for those that fail.
+        let random = if reason.is_some() { rand::rng().next_u64() } else { 0 };
+        attempt.went(verdict, rules, now, random);
+        let answer = answer.filter(|_| rules.limits != ProviderLimits::Off);
+        let Some((response, _)) = answer else { return };
+        attempt.note_limits(rules.limits, response, now, |of_provider| {
+            self.whose(exchange, response.status(), of_provider)
+        });
+    }
+
+    /// Who has to wait when an answer asks for it.
+    ///
+    /// Where it is clear that an account is counted, all who share it. Else a 429 speaks of "the
+    /// user" (RFC 6585, 4): the caller alone waits, so that nobody's greed closes the service to
+    /// others; and a 503 of one resource says nothing of the next.
+    fn whose(&self, exchange: &Exchange, status: StatusCode, of_provider: bool) -> Option<Whose> {
+        let (cluster, operation) = (&exchange.shared.cluster, operation(exchange));
+        let model = exchange.dialect() == Dialect::ModelSdk || status.as_u16() == OVERLOADED;
+        if of_provider || model || self.policy.upstream.resilience.own_account {
+            return Some(cluster.account(operation, self.credential()));
+        }
+        let subject = exchange.subject.as_deref();
+        let subject = subject.filter(|_| status == StatusCode::TOO_MANY_REQUESTS)?;
+        Some(cluster.caller(operation, subject))
+    }
+
+    /// How long to wait before the next attempt; `None` when there is none.
+    fn pause(&self, exchange: &Exchange, vain: &Vain) -> Option<Duration> {
+        let (head, kept) = self.spare.as_ref()?;
+        let (retry, reason) = (&self.policy.upstream.resilience.retry, vain.reason?);
+        if !retry::is_allowed(retry, &head.method, reason, self.made) || !kept.is_whole() {
+            return None;
+        }
+        let (shared, now) = (&exchange.shared, exchange.shared.clock.now());
+        let among = self.among(exchange, now);
+        let elsewhere = self.members.has_other(&self.ask(&among, now));
+        let asked = vain.answer.as_ref();
+        let asked = asked.and_then(|(answer, _)| upstream::retry_after(answer.headers(), now));
+        // Another endpoint need not be spared for what this one did.
+        let pause = match elsewhere {
+            true => Duration::ZERO,
+            false => retry::pause(retry, self.made.attempts, asked, rand::rng().next_u64())?,
+        };
+        let in_time = pause < self.patience();
+        (in_time && shared.cluster.withdraw(retry.budget, now)).then_some(pause)
+    }
+
+    /// The request once more.
+    fn again(&self) -> Option<Request<Upload>> {
+        let (head, kept) = self.spare.as_ref()?;
+        Some(Request::from_parts(head.clone(), kept.again()?))
+    }
+}
+
+fn operation(exchange: &Exchange) -> &str {
+    exchange.operation.map_or("none", |id| &exchange.policy.operation(id).name)
+}
+
+/// Why the request is not even sent.
+fn refused(closed: Closed) -> Box<Refusal> {
+    let code = match closed.why {
+        Why::Circuit => Code::UpstreamCircuitOpen,
+        Why::Held => Code::UpstreamQuota,
+    };
+    Refusal::new(code).retry_after(closed.wait)
+}
+
+/// Waits for `answer`, at most `patience` after the request has gone out whole.
+/// A body on its way has a deadline of its own, so this ends.
+async fn within<T>(
+    answer: impl Future<Output = T>,
+    upload: Option<&Progress>,
+    started: Instant,
+    patience: Duration,
+) -> Option<T> {
+    let mut answer = std::pin::pin!(answer);
+    let mut deadline = Instant::now() + patience;
+    loop {
+        if let Ok(answer) = tokio::time::timeout_at(deadline.into(), answer.as_mut()).await {
+            return Some(answer);
+        }
+        let next = match upload.map(|upload| upload.finished_ms()) {
+            Some(Some(ms)) => started + Duration::from_millis(ms) + patience,
+            Some(None) => Instant::now() + patience,
+            None => deadline,
+        };
+        if next <= Instant::now() {
+            return None;
+        }
+        deadline = next;
+    }
+}

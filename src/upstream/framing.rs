@@ -10,7 +10,7 @@
 //! Free of I/O and of allocation: any split of the bytes gives the same verdict.
 //!
 //! # Limits
-//! [`MAX_HEAD`], [`MAX_FIELDS`], [`MAX_INTERIM`], and those of `chunks`.
+//! [`MAX_HEAD`], [`MAX_FIELDS`], and those of `chunks`.
 
 mod chunks;
 mod fields;
@@ -24,12 +24,11 @@ use fields::Fields;
 pub use greeting::Greeting;
 use status::StatusLine;
 
-/// Largest head of an answer, in bytes, its status line included.
+/// Largest head of an answer, in bytes, its status line included; all interim answers (1xx) before it together have
+/// as much.
 pub const MAX_HEAD: usize = 256 << 10;
 /// Most header fields of an answer.
 pub const MAX_FIELDS: usize = 256;
-/// Most interim answers (1xx) before the final one.
-pub const MAX_INTERIM: u8 = 100;
 
 /// What makes an answer unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +54,7 @@ pub enum Fault {
     /// More than [`MAX_FIELDS`].
     #[error("the answer has too many header fields")]
     TooManyFields,
-    /// More than [`MAX_INTERIM`].
+    /// Interim answers of more than [`MAX_HEAD`] together.
     #[error("the answer has too many interim answers before it")]
     TooManyInterim,
     /// `Content-Length` is no number, or there are two of it.
@@ -116,7 +115,8 @@ pub struct Passed {
 #[derive(Debug, Default)]
 pub struct Inspector {
     state: State,
-    interim: u8,
+    /// Bytes of the interim answers so far.
+    interim: usize,
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +130,21 @@ enum State {
     UntilClose,
     /// Another protocol: nothing is looked at any more.
     Tunnel,
+}
+
+/// What a head says of what follows it.
+struct Head {
+    line: StatusLine,
+    bytes: usize,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Head {
+    fn of(line: StatusLine, fields: &Fields) -> Self {
+        let (length, chunked) = (fields.length(), fields.is_chunked());
+        Self { line, bytes: fields.bytes(), length, chunked }
+    }
 }
 
 impl Inspector {
@@ -168,7 +183,7 @@ impl Inspector {
             State::Fields(line, fields) => {
                 let (used, whole) = fields.push(bytes)?;
                 if whole {
-                    let head = (*line, fields.length(), fields.is_chunked());
+                    let head = Head::of(*line, fields);
                     self.state = self.after_head(head, asked)?;
                 }
                 Ok(used)
@@ -193,18 +208,15 @@ impl Inspector {
     }
 
     /// What follows a head (RFC 9112, 6.3).
-    fn after_head(
-        &mut self,
-        (line, length, chunked): (StatusLine, Option<u64>, bool),
-        asked: Asked,
-    ) -> Result<State, Fault> {
+    fn after_head(&mut self, head: Head, asked: Asked) -> Result<State, Fault> {
+        let Head { line, bytes, length, chunked } = head;
         if chunked && (length.is_some() || !line.is_http11()) {
             return Err(if length.is_some() { Fault::LengthAndCoding } else { Fault::Coding });
         }
         Ok(match line.status() {
             101 if asked == Asked::Upgrade => State::Tunnel,
             101 => return Err(Fault::Switch),
-            100..=199 => self.interim()?,
+            100..=199 => self.interim(bytes)?,
             200..=299 if asked == Asked::Connect => State::Tunnel,
             204 | 304 => State::Between,
             _ if asked == Asked::Head => State::Between,
@@ -217,9 +229,9 @@ impl Inspector {
         })
     }
 
-    fn interim(&mut self) -> Result<State, Fault> {
-        self.interim += 1;
-        if self.interim > MAX_INTERIM {
+    fn interim(&mut self, bytes: usize) -> Result<State, Fault> {
+        self.interim += bytes;
+        if self.interim > MAX_HEAD {
             return Err(Fault::TooManyInterim);
         }
         Ok(State::Status(StatusLine::default()))

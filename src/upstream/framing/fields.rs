@@ -56,6 +56,11 @@ impl Fields {
         }
     }
 
+    /// How many bytes there were, those before the first field included.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// What `Content-Length` says.
     pub(super) const fn length(&self) -> Option<u64> {
         self.length

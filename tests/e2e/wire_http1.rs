@@ -1,10 +1,16 @@
 //! HTTP/1 that two readers could read in two ways: refused before anybody else reads it.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    task::JoinHandle,
+};
 
 use crate::{
-    harness::{run, soon},
+    harness::{run, soon, until},
     origin::Origin,
     raw,
     sidecar::Sidecar,
@@ -175,17 +181,33 @@ fn a_fault_inside_of_a_body_ends_the_request_and_never_looks_whole() {
     });
 }
 
+/// A service that answers before it has read the body, and says when its connection ends.
+async fn hasty() -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(async move {
+        let (mut stream, mut piece) = (listener.accept().await.unwrap().0, [0; 1_024]);
+        // A probe says nothing.
+        while stream.read(&mut piece).await.is_ok_and(|read| read == 0) {
+            stream = listener.accept().await.unwrap().0;
+        }
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                       transfer-encoding: chunked\r\n\r\nb\r\ndata: one\n\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        while stream.read(&mut piece).await.is_ok_and(|read| read > 0) {}
+    });
+    (address, served)
+}
+
 #[test]
 fn a_fault_in_a_body_that_is_answered_already_cuts_the_answer() {
     run(async {
-        let origin = Origin::start().await;
-        let sidecar = Sidecar::with("").before(&origin).start().await;
-        let feed = origin.paces("/long");
+        let (origin, served) = hasty().await;
+        let sidecar = Sidecar::with("").before_address(origin).start().await;
         let mut stream = sidecar.client.tls(&["http/1.1"]).await;
 
         let head = "POST /long HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
         stream.write_all(format!("{head}3\r\none\r\n").as_bytes()).await.unwrap();
-        feed.send(Bytes::from_static(b"data: one\n\n")).await.unwrap();
         let begin = raw::read_until(&mut stream, "data: one\n\n\r\n").await;
         stream.write_all(b"3\r\ntwo\n0\r\n\r\n").await.unwrap();
         let rest = raw::read_to_end("the cut", &mut stream).await;
@@ -193,9 +215,7 @@ fn a_fault_in_a_body_that_is_answered_already_cuts_the_answer() {
 
         assert_eq!(raw::statuses(&begin), [200]);
         assert!(!rest.contains("0\r\n\r\n") && !rest.contains("HTTP/1.1"), "{rest:?}");
-        // The origin does not read, so it learns of the end when it writes.
-        let goes_on = async { while feed.send(Bytes::from_static(b"data: \n\n")).await.is_ok() {} };
-        soon("the upstream's work ends", goes_on).await;
+        soon("the upstream's work ends", served).await.unwrap();
     });
 }
 
@@ -279,9 +299,8 @@ fn bytes_behind_an_upgrade_wait_for_the_answer_and_are_dropped_if_it_is_not_101(
                     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         let mut stream = sidecar.client.tls(&["http/1.1"]).await;
         stream.write_all(format!("{head}{POISON}").as_bytes()).await.unwrap();
-        while origin.count("/silent") == 0 {
-            tokio::task::yield_now().await;
-        }
+        let there = || (origin.count("/silent") > 0).then_some(());
+        until("the request is at the origin", there).await;
         assert_eq!(origin.count("/smuggled"), 0);
         // The client's end is seen behind bytes that wait.
         drop(stream);

@@ -49,6 +49,7 @@ fn trailers_pass_over_http_1_without_what_frames_or_routes() {
         let body = String::from_utf8(upstream.read_chunked().await).unwrap().to_ascii_lowercase();
         assert_eq!(body, "2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n");
         assert!(!upstream.head.contains("127.0.0.9"), "{}", upstream.head);
+        assert!(upstream.head.contains("te: trailers\r\nconnection: te\r\n"), "{}", upstream.head);
 
         let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\
             trailer: x-sum, x-ratelimit-limit, content-length\r\nconnection: close\r\n\r\n\

@@ -25,7 +25,7 @@ use pages::{Block, blocks, is_shown, page, pages, policy_keys, quoted, root};
 use proxy::{Proxy, get};
 
 /// What commands in `no-run` blocks may begin with: the rest can run here.
-const CANNOT_RUN: [&str; 4] = ["cargo ", "make ", "kubectl ", "weir run"];
+const CANNOT_RUN: [&str; 6] = ["cargo ", "docker ", "kubectl ", "make ", "sudo ", "weir run"];
 
 // The commands.
 

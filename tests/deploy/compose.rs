@@ -132,6 +132,21 @@ fn every_secret_that_the_policy_reads_is_a_file() {
 }
 
 #[test]
+fn the_page_makes_everything_that_is_mounted() {
+    let (file, weir, page) = (file(), service("weir"), text("deploy/README.md"));
+    let volumes = strings(&weir["volumes"]);
+    let mounts = volumes.iter().filter_map(|mount| mount.split(':').next());
+    let secrets = file["secrets"].as_object().expect("secrets").values();
+    let secrets = secrets.map(|secret| field(secret, "file"));
+    let made: Vec<_> =
+        mounts.chain(secrets).filter_map(|source| source.strip_prefix("./")).collect();
+    assert_eq!(made.len(), 3, "{made:?}");
+    for path in made {
+        assert!(page.contains(&format!(" {path}")), "the page does not make {path}");
+    }
+}
+
+#[test]
 fn a_stop_waits_for_the_drain_and_the_agent_outlives_it() {
     let weir = service("weir");
     let patience = seconds(weir["stop_grace_period"].as_str().expect("a length of time"));

@@ -113,6 +113,18 @@ fn descriptors_suffice_for_all_connections() {
 }
 
 #[test]
+fn the_page_installs_everything_where_the_unit_looks() {
+    let (page, unit) = (text("deploy/README.md"), unit());
+    let sources = unit.all("LoadCredential").filter_map(|pair| pair.split_once(':'));
+    let directories = sources.filter_map(|(_, path)| path.rsplit_once('/')).map(|(path, _)| path);
+    let keys = policy()["identity"][0]["keys"].as_str().expect("a file").to_owned();
+    for path in directories.chain([BINARY.trim_end_matches("weir"), &keys]) {
+        let installs = page.lines().any(|line| line.starts_with("sudo ") && line.contains(path));
+        assert!(installs, "the page does not fill {path}");
+    }
+}
+
+#[test]
 fn the_policy_is_valid_where_the_unit_puts_it() {
     installed().check("/etc/weir/policy.toml");
 }

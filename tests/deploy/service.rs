@@ -3,11 +3,15 @@
 
 use std::{
     fs,
+    os::unix::net::UnixDatagram,
+    path::PathBuf,
     process::{Command, Output, Stdio},
 };
 
+use tempfile::TempDir;
+
 use super::{
-    installed::{Installed, Running, is_ready},
+    installed::{Installed, PATIENCE, Running, is_ready},
     tools::{seconds, shown, stop_takes, text},
     unit::Unit,
 };
@@ -131,20 +135,58 @@ fn the_policy_is_valid_where_the_unit_puts_it() {
 
 #[test]
 fn it_starts_reloads_and_stops_as_the_unit_says() {
+    let manager = Manager::new();
+    assert_eq!(unit().one("Type"), "notify");
     let install = || {
         let installed = installed();
-        let command = installed.command(start());
+        let mut command = installed.command(start());
+        let watchdog = seconds(unit().one("WatchdogSec")) * 1_000_000;
+        command.env("NOTIFY_SOCKET", manager.path()).env("WATCHDOG_USEC", watchdog.to_string());
         (installed, command)
     };
     let (installed, running) = Running::start(install);
-    let health = ["health", "--policy", "/etc/weir/policy.toml"];
-    is_ready(&mut installed.command(health));
+    manager.is_told(&["READY=1", "WATCHDOG=1"]);
+    is_ready(&mut installed.command(["health", "--policy", "/etc/weir/policy.toml"]));
+
     let reload = unit().one("ExecReload").to_owned();
     let signal = reload.strip_prefix("/bin/kill -").and_then(|rest| rest.strip_suffix(" $MAINPID"));
     running.signal(signal.expect("a signal to the main process"));
-    is_ready(&mut installed.command(health));
+    manager.is_told(&["RELOADING=1", "READY=1"]);
+
     running.signal("TERM");
+    manager.is_told(&["STOPPING=1"]);
     assert!(running.ended().success());
+}
+
+/// The end of the notification socket that systemd would hold.
+struct Manager {
+    socket: UnixDatagram,
+    directory: TempDir,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = UnixDatagram::bind(directory.path().join("notify")).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        Self { socket, directory }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("notify")
+    }
+
+    /// Waits until all of this was said, in any order, from now on.
+    fn is_told(&self, wanted: &[&str]) {
+        let mut missing = wanted.to_vec();
+        let mut buffer = [0; 1024];
+        while !missing.is_empty() {
+            let length = self.socket.recv(&mut buffer);
+            let length = length.unwrap_or_else(|error| panic!("{missing:?} was not said: {error}"));
+            let said = String::from_utf8_lossy(&buffer[..length]);
+            missing.retain(|state| !said.lines().any(|line| line == *state));
+        }
+    }
 }
 
 // The unit.

@@ -62,6 +62,7 @@ mod sdk;
 mod sdk_errors;
 mod sdk_mcp;
 mod sdk_streams;
+mod sdk_websocket;
 mod secrecy;
 mod seeing;
 mod slow;

@@ -60,6 +60,7 @@ mod reload;
 mod retries;
 mod sdk;
 mod sdk_errors;
+mod sdk_grpc;
 mod sdk_mcp;
 mod sdk_streams;
 mod sdk_websocket;

@@ -11,7 +11,7 @@ export WEIR_TEST_NODE ?= $(CURDIR)/$(VENV)/bin/node
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint tools clients image static bench fuzz demo clean
+.PHONY: help test lint tools clients image static bench soak fuzz demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -49,6 +49,9 @@ static: tools ## a static binary, tried in an empty root
 bench: ## measure Weir against its peers on this machine
 	@test -x benches/peers.sh || { echo "benches/peers.sh is not there yet" >&2; exit 1; }
 	benches/peers.sh
+
+soak: ## hold and drive Weir for long; fails when memory or descriptors do not come back
+	benches/soak.sh
 
 fuzz: ## look for inputs that break the parsers
 	@echo "There are no fuzz targets yet; property tests run with make test."

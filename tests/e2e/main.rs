@@ -2,8 +2,8 @@
 //!
 //! Nothing here is simulated: each test writes a policy, starts `weir run` on free ports in
 //! front of an origin that lives in the test, and looks at it from outside. `harness`, `plan`,
-//! `sidecar`, `origin`, `dialect`, `tools`, `client` and `raw` hide the plumbing; the other files
-//! hold the promises, one subject each. Every test has a deadline; none sleeps to be right.
+//! `sidecar`, `origin`, `dialect`, `site`, `tools`, `client` and `raw` hide the plumbing; the other
+//! files hold the promises, one subject each. Every test has a deadline; none sleeps to be right.
 // A test that cannot go on has failed: panics are how it says so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -23,6 +23,7 @@ mod plan;
 mod raw;
 mod shake;
 mod sidecar;
+mod site;
 mod talk;
 mod tools;
 
@@ -59,8 +60,10 @@ mod reload;
 mod retries;
 mod sdk;
 mod sdk_errors;
+mod sdk_grpc;
 mod sdk_mcp;
 mod sdk_streams;
+mod sdk_websocket;
 mod secrecy;
 mod seeing;
 mod slow;

@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{run, until, weir_in},
-    sidecar::{Running, Sidecar},
-    tools::{Language, said_at, trust, values},
+    harness::{run, until},
+    site::Site,
+    tools::Language,
 };
 
 const TABLES: &str = r#"
@@ -20,42 +20,22 @@ const TABLES: &str = r#"
     quotas = { tools = "1/hour" }
 "#;
 
-/// A server of the SDK, a sidecar before it, and keys of two tiers.
-struct Site {
-    _server: Running,
-    sidecar: Sidecar,
-    keys: [String; 2],
+async fn open() -> Site {
+    Site::open("mcp_server", TABLES, "").await
 }
 
-impl Site {
-    async fn open() -> Self {
-        let server = Running::of(Language::Python.script("mcp_server"));
-        let port = said_at(&server, 0).await.as_u64().unwrap();
-        let address = format!("127.0.0.1:{port}").parse().unwrap();
-        let home = Sidecar::with(TABLES).before_address(address).furnish();
-        let keys = ["free", "tiny"].map(|tier| {
-            let made = weir_in(home.path(), &["keys", "new", "--subject", tier, "--tier", tier]);
-            made.out.trim().to_owned()
-        });
-        Self { _server: server, sidecar: home.start().await, keys }
-    }
-
-    /// What the client prints.
-    async fn said(&self, mode: &str, key: &str) -> Vec<Value> {
-        let mut command = Language::Python.script("mcp_client");
-        let url = format!("https://localhost:{}/mcp", self.sidecar.address.port());
-        command.args([mode, &url, key]);
-        trust(&mut command, &self.sidecar);
-        values(command).await
-    }
+/// What the client prints.
+async fn said(site: &Site, mode: &str, key: &str) -> Vec<Value> {
+    let url = format!("https://{}/mcp", site.host());
+    site.said(Language::Python.script("mcp_client"), &[mode, &url, key]).await
 }
 
 #[test]
 fn an_mcp_client_uses_a_server_with_a_session() {
     run(async {
-        let site = Site::open().await;
+        let site = open().await;
 
-        let said = site.said("legacy", &site.keys[0]).await;
+        let said = said(&site, "legacy", &site.free).await;
 
         let wanted = [
             json!({"tools": ["add", "count", "grow", "nap"]}),
@@ -67,7 +47,7 @@ fn an_mcp_client_uses_a_server_with_a_session() {
             json!({"nap": "slept"}),
             json!({"notified": "tools"}),
         ];
-        assert_eq!(said, wanted, "{:#?}", site.sidecar.log());
+        assert_eq!(said, wanted, "{:#?} {:#?}", site.server.lines(), site.sidecar.log());
         let records = until("the session's end is recorded", || {
             let log = site.sidecar.log();
             let records: Vec<_> =
@@ -88,9 +68,9 @@ fn an_mcp_client_uses_a_server_with_a_session() {
 #[test]
 fn an_mcp_client_uses_a_server_without_a_session() {
     run(async {
-        let site = Site::open().await;
+        let site = open().await;
 
-        let said = site.said("auto", &site.keys[0]).await;
+        let said = said(&site, "auto", &site.free).await;
 
         let wanted = [
             json!({"tools": ["add", "count", "grow", "nap"]}),
@@ -100,16 +80,16 @@ fn an_mcp_client_uses_a_server_without_a_session() {
             json!({"progress": "at 3"}),
             json!({"count": "counted"}),
         ];
-        assert_eq!(said, wanted, "{:#?}", site.sidecar.log());
+        assert_eq!(said, wanted, "{:#?} {:#?}", site.server.lines(), site.sidecar.log());
     });
 }
 
 #[test]
 fn an_mcp_client_is_told_that_it_may_not() {
     run(async {
-        let site = Site::open().await;
-        for (key, status) in [("weir_wrong", 401), (&*site.keys[1], 429)] {
-            let said = site.said("legacy", key).await;
+        let site = open().await;
+        for (key, status) in [("weir_wrong", 401), (&*site.tiny, 429)] {
+            let said = said(&site, "legacy", key).await;
 
             assert_eq!(said.last().unwrap()["error"], "MCPError", "{said:#?}");
             let refused = |line: &Value| line["message"] == "exchange" && line["status"] == status;

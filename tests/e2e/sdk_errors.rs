@@ -130,7 +130,9 @@ fn every_sdk_raises_its_own_errors_for_our_refusals() {
 fn every_sdk_raises_its_own_errors_for_an_upstream_that_fails() {
     run(async {
         let origin = Origin::start().await;
-        let desk = Desk::of(plan().before(&origin), origin).await;
+        // What one asked for would else be kept from the next: here each is to see it for itself.
+        let plan = plan().upstream("provider_limits = \"observe\"");
+        let desk = Desk::of(plan.before(&origin), origin).await;
         for sdk @ (dialect, _) in Dialect::SDKS {
             for status in [500, 503, 529] {
                 let secret = json!({"error": {"message": "postgres://root:pw@10.0.0.1"}});

@@ -17,17 +17,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use rand::Rng as _;
 
-use vain::{Vain, judge};
+use vain::{Lost, Vain, judge};
 
 use super::{
     exchange::Exchange,
     refusal::{Code, Refusal},
     settle::Permit,
-    upload::{Kept, Progress, Upload},
+    upload::{Progress, Upload},
 };
 use crate::{
     clock::Timestamp,
@@ -69,7 +69,7 @@ pub async fn request(
     pool: &Arc<Pool<Upload>>,
 ) -> Result<Answer, Box<Refusal>> {
     let policy = Arc::clone(&exchange.policy);
-    let mut delivery = Delivery::begin(exchange, &policy, &mut request);
+    let mut delivery = Delivery::begin(exchange, &policy, &request);
     let mut attempt = delivery.attempt(exchange)?;
     loop {
         permit.mark_sent();
@@ -91,15 +91,18 @@ pub async fn request(
         let Some(pause) = delivery.pause(exchange, &vain) else {
             return vain.give_up(exchange, attempt);
         };
+        // What is given up makes room before the pause, not after it.
         drop(attempt);
+        let Lost { reason, request: returned, refusal } = vain.lost();
         if !pause.is_zero() {
             // Boxed because it is rare: every request's future would carry its room.
             Box::pin(tokio::time::sleep(pause)).await;
         }
-        let (Some(again), Ok(next)) = (delivery.again(), delivery.attempt(exchange)) else {
-            return Err(vain.refusal());
+        let again = returned.or_else(|| delivery.again());
+        let (Some(again), Ok(next)) = (again, delivery.attempt(exchange)) else {
+            return Err(refusal);
         };
-        exchange.shared.telemetry.metrics.retry(vain.reason.map_or("", RetryOn::as_str));
+        exchange.shared.telemetry.metrics.retry(reason.map_or("", RetryOn::as_str));
         (request, attempt) = (again, next);
     }
 }
@@ -114,14 +117,14 @@ struct Delivery<'p> {
     made: Made,
     /// Whether the upstream may have begun with it.
     begun: bool,
-    /// What it takes to send it again, where the policy ever does.
-    spare: Option<(Parts, Kept)>,
+    /// The request once more, should it be sent again after the upstream may have begun with it.
+    spare: Option<Request<Upload>>,
     /// The caller's own credential at the provider.
     account: Option<HeaderValue>,
 }
 
 impl<'p> Delivery<'p> {
-    fn begin(exchange: &Exchange, policy: &'p Policy, request: &mut Request<Upload>) -> Self {
+    fn begin(exchange: &Exchange, policy: &'p Policy, request: &Request<Upload>) -> Self {
         let (cluster, rules) = (&exchange.shared.cluster, &policy.upstream.resilience);
         let repeats = rules.retry.attempts > 1;
         if repeats {
@@ -137,16 +140,7 @@ impl<'p> Delivery<'p> {
             made: Made::default(),
             begun: false,
             account: own.then(credential).flatten(),
-            spare: repeats.then(|| {
-                let kept = request.body_mut().keep();
-                let (mut head, ()) = Request::new(()).into_parts();
-                head.method = request.method().clone();
-                head.uri = request.uri().clone();
-                head.version = request.version();
-                head.headers = request.headers().clone();
-                head.extensions = request.extensions().clone();
-                (head, kept)
-            }),
+            spare: is_repeatable(exchange, policy).then(|| upstream::repeat(request)).flatten(),
         }
     }
 
@@ -233,20 +227,21 @@ impl<'p> Delivery<'p> {
     /// others; and a 503 of one resource says nothing of the next.
     fn whose(&self, exchange: &Exchange, status: StatusCode, of_provider: bool) -> Option<Whose> {
         let (cluster, operation) = (&exchange.shared.cluster, operation(exchange));
-        let model = exchange.dialect() == Dialect::ModelSdk || status.as_u16() == OVERLOADED;
-        if of_provider || model || self.policy.upstream.resilience.own_account {
+        let own = self.policy.upstream.resilience.own_account;
+        let limited = status == StatusCode::TOO_MANY_REQUESTS;
+        let model = limited && exchange.dialect() == Dialect::ModelSdk;
+        if of_provider || own || model || status.as_u16() == OVERLOADED {
             return Some(cluster.account(operation, self.credential()));
         }
-        let subject = exchange.subject.as_deref();
-        let subject = subject.filter(|_| status == StatusCode::TOO_MANY_REQUESTS)?;
+        let subject = exchange.subject.as_deref().filter(|_| limited)?;
         Some(cluster.caller(operation, subject))
     }
 
     /// How long to wait before the next attempt; `None` when there is none.
     fn pause(&self, exchange: &Exchange, vain: &Vain) -> Option<Duration> {
-        let (head, kept) = self.spare.as_ref()?;
         let (retry, reason) = (&self.policy.upstream.resilience.retry, vain.reason?);
-        if !retry::is_allowed(retry, &head.method, reason, self.made) || !kept.is_whole() {
+        let is_whole = vain.request.is_some() || self.spare.is_some();
+        if !is_whole || !retry::is_allowed(retry, &exchange.method, reason, self.made) {
             return None;
         }
         let (shared, now) = (&exchange.shared, exchange.shared.clock.now());
@@ -263,11 +258,19 @@ impl<'p> Delivery<'p> {
         (in_time && shared.cluster.withdraw(retry.budget, now)).then_some(pause)
     }
 
-    /// The request once more.
+    /// The request once more, where it did not come back.
     fn again(&self) -> Option<Request<Upload>> {
-        let (head, kept) = self.spare.as_ref()?;
-        Some(Request::from_parts(head.clone(), kept.again()?))
+        upstream::repeat(self.spare.as_ref()?)
     }
+}
+
+/// Whether the policy ever repeats such a request after the upstream may have begun with it: only
+/// then is it worth a copy.
+fn is_repeatable(exchange: &Exchange, policy: &Policy) -> bool {
+    let retry = &policy.upstream.resilience.retry;
+    retry.attempts > 1
+        && retry.on.iter().any(|on| !retry::is_unsent(*on))
+        && retry.methods.contains(&exchange.method)
 }
 
 fn operation(exchange: &Exchange) -> &str {

@@ -8,7 +8,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker, ready},
@@ -106,46 +106,6 @@ struct Stream {
     progress: Arc<Progress>,
     /// Owns what is left of the body when nobody wants it any more.
     leftovers: Option<TaskTracker>,
-    /// Whether anything was handed on; until then the body can still go elsewhere.
-    touched: bool,
-    /// Where the body goes when it is dropped untouched.
-    home: Option<Arc<Home>>,
-}
-
-/// Where a body waits that may be sent again.
-type Home = Mutex<Option<Box<Stream>>>;
-
-/// What a request's body can be made of once more.
-pub struct Kept(KeptSource);
-
-enum KeptSource {
-    Whole(Option<Bytes>),
-    Stream(Arc<Home>),
-}
-
-impl Kept {
-    /// The body once more; `None` when some of it is gone already.
-    pub fn again(&self) -> Option<Upload> {
-        match &self.0 {
-            KeptSource::Whole(None) => Some(Upload::empty()),
-            KeptSource::Whole(Some(bytes)) => Some(Upload::whole(bytes.clone())),
-            KeptSource::Stream(home) => {
-                let mut stream = home.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-                stream.home = Some(Arc::clone(home));
-                Some(Upload(Source::Stream(stream)))
-            }
-        }
-    }
-
-    /// Whether [`Kept::again`] would have a body.
-    pub fn is_whole(&self) -> bool {
-        match &self.0 {
-            KeptSource::Whole(_) => true,
-            KeptSource::Stream(home) => {
-                home.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-            }
-        }
-    }
 }
 
 /// Bounds of a body that is passed on as it comes.
@@ -204,34 +164,7 @@ impl Upload {
             patience: Patience::new(bounds.deadline, bounds.min_rate),
             progress,
             leftovers,
-            touched: false,
-            home: None,
         })))
-    }
-
-    /// Keeps what is needed to send the body again: all of it when it is whole, else as long as
-    /// nothing of it was taken.
-    pub fn keep(&mut self) -> Kept {
-        Kept(match &mut self.0 {
-            Source::Empty => KeptSource::Whole(None),
-            Source::Whole(bytes) => KeptSource::Whole(bytes.clone()),
-            Source::Stream(stream) => {
-                let home = Arc::<Home>::default();
-                stream.home = Some(Arc::clone(&home));
-                KeptSource::Stream(home)
-            }
-        })
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        let Source::Stream(stream) = &mut self.0 else { return };
-        let Some(home) = stream.home.take().filter(|_| !stream.touched) else { return };
-        // Nobody took anything: the body is as good as new.
-        if let Source::Stream(stream) = std::mem::replace(&mut self.0, Source::Empty) {
-            *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
-        }
     }
 }
 
@@ -330,11 +263,7 @@ impl Body for Upload {
         match &mut self.0 {
             Source::Empty => Poll::Ready(None),
             Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Stream(stream) => {
-                let frame = stream.poll_frame(cx);
-                stream.touched |= frame.is_ready();
-                frame
-            }
+            Source::Stream(stream) => stream.poll_frame(cx),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::{error::Error, io};
 
+use http::Request;
+
 use super::framing::Fault;
 
 /// Why there is no connection. Nothing of the request was sent.
@@ -55,6 +57,15 @@ pub enum SendError {
     /// The connection failed after the request had begun to leave. [`Fate::Unknown`].
     #[error("the exchange with the upstream failed: {0}")]
     Broken(#[source] hyper::Error),
+}
+
+/// Why there is no answer, and the request as long as all of it is still there.
+#[derive(Debug)]
+pub struct Unanswered<B> {
+    /// Why.
+    pub error: SendError,
+    /// The request, as it can be sent again; what its fate allows is for [`SendError::fate`] to say.
+    pub request: Option<Request<B>>,
 }
 
 /// What the upstream can have made of a request that got no answer.

@@ -55,7 +55,7 @@ use http_body_util::Empty;
 
 pub use attempt::{Attempt, Verdict};
 pub use cluster::{Ask, Closed, Cluster, Members, Why};
-pub use error::{ConnectError, Fate, SendError, fault};
+pub use error::{ConnectError, Fate, SendError, Unanswered, fault};
 pub use framing::Fault;
 pub use health::Watcher;
 pub use holds::Whose;
@@ -63,6 +63,7 @@ pub use lease::Lease;
 pub use pool::Pool;
 pub use provider::retry_after;
 pub use socket::{Socket, dial};
+pub use version::repeat;
 
 /// The body of a request.
 pub trait RequestBody:

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 
 use super::{
-    RequestBody,
+    RequestBody, Unanswered,
     error::SendError,
     framing::{Fault, MAX_FIELDS},
     lease::Lease,
@@ -67,7 +67,8 @@ impl<B: RequestBody> Pool<B> {
     /// closed while idle, or the upstream refused the stream and the body is still at hand.
     ///
     /// # Errors
-    /// When no connection can be had, or it fails: see [`SendError::fate`] for what may be sent again.
+    /// When no connection can be had, or it fails: see [`SendError::fate`] for what may be sent again. The request
+    /// comes back when all of it is still there.
     /// The deadline for the answer is the caller's.
     ///
     /// # Cancellation
@@ -77,13 +78,18 @@ impl<B: RequestBody> Pool<B> {
         upstream: &Upstream,
         endpoint: &Arc<Endpoint>,
         mut request: Request<B>,
-    ) -> Result<(Response<Incoming>, Lease<B>), SendError> {
+    ) -> Result<(Response<Incoming>, Lease<B>), Box<Unanswered<B>>> {
         let mut refused = 1;
         loop {
             let (taken, fresh) = match self.take(upstream, endpoint) {
                 Some(taken) => (taken, false),
                 // Boxed because it is rare and large: every request's future would carry its room.
-                None => Box::pin(self.obtain(upstream, endpoint)).await?,
+                None => match Box::pin(self.obtain(upstream, endpoint)).await {
+                    Ok(obtained) => obtained,
+                    Err(error) => {
+                        return Err(Box::new(Unanswered { error, request: Some(request) }));
+                    }
+                },
             };
             let tried = match taken {
                 Taken::Http1(own) => over_http1(own, request).await,
@@ -100,7 +106,7 @@ impl<B: RequestBody> Pool<B> {
                     refused += 1;
                     request = again;
                 }
-                Err((error, _)) => return Err(error),
+                Err((error, request)) => return Err(Box::new(Unanswered { error, request })),
             }
         }
     }

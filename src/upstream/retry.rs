@@ -16,16 +16,15 @@ use crate::policy::resilience::{Retry, RetryOn};
 const MOST_REPEATS: u32 = 3;
 
 /// Why an attempt was in vain, in the policy's words; `None` when nothing of the sort is known.
-pub fn reason(error: &SendError) -> RetryOn {
+pub fn reason(error: &SendError) -> Option<RetryOn> {
     match error {
         SendError::Connect(ConnectError::Refused(_))
         | SendError::Unsent(_)
-        | SendError::Refused(_) => RetryOn::Refused,
-        SendError::Connect(_) | SendError::Full => RetryOn::Connect,
-        SendError::Malformed(_)
-        | SendError::Invalid(_)
-        | SendError::Dead(_)
-        | SendError::Broken(_) => RetryOn::Reset,
+        | SendError::Refused(_) => Some(RetryOn::Refused),
+        SendError::Connect(_) | SendError::Full => Some(RetryOn::Connect),
+        SendError::Dead(_) | SendError::Broken(_) => Some(RetryOn::Reset),
+        // There was an answer, of a sort: another one would be no better.
+        SendError::Malformed(_) | SendError::Invalid(_) => None,
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn to_http1<B>(request: &mut Request<B>) {
 }
 
 /// The same request again, if its body is at hand.
-pub(super) fn repeat<B: RequestBody>(request: &Request<B>) -> Option<Request<B>> {
+pub fn repeat<B: RequestBody>(request: &Request<B>) -> Option<Request<B>> {
     let mut again = Request::new(request.body().repeat()?);
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();

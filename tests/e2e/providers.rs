@@ -152,17 +152,18 @@ fn a_503_of_one_resource_closes_the_service_to_nobody() {
 }
 
 #[test]
-fn a_503_of_a_model_provider_is_for_all_who_share_the_account() {
+fn a_429_of_a_model_provider_is_for_all_who_share_the_account() {
     run(async {
         let a = Faulty::start("a").await;
         let plan = plan().with(
-            "[operations.chat]\nroutes = [\"* /**\"]\nmeter = \"usage\"\n\
+            "[[identity]]\nfrom = \"path\"\npattern = \"/u/{id}/**\"\nparameter = \"id\"\ntier = \"free\"\n\
+             [operations.chat]\nroutes = [\"* /**\"]\nmeter = \"usage\"\n\
              [tiers.free]\nquotas = { chat = \"100/day\" }\n",
         );
         let sidecar = plan.before_address(a.address).start().await;
-        a.becomes(Manner::Answers(503, &[("retry-after", "30")]));
-        assert_eq!(sidecar.client.post("/v1", "{}").send().await.status, 503);
-        let answer = sidecar.client.post("/v1", "{}").send().await;
+        a.becomes(LIMITED);
+        assert_eq!(chat(&sidecar, "u1").send().await.status, 429);
+        let answer = chat(&sidecar, "u2").send().await;
         assert_eq!(answer.json()["error"]["code"], "upstream_quota");
         assert_eq!(a.total("POST"), 1);
     });

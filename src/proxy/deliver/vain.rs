@@ -1,15 +1,17 @@
 //! What came of one attempt, and what to make of it.
 
+use http::Request;
+
 use super::super::{
     exchange::Exchange,
     refusal::{Code, Refusal},
-    upload::Progress,
+    upload::{Progress, Upload},
     validate,
 };
 use super::Answer;
 use crate::{
     policy::resilience::RetryOn,
-    upstream::{Attempt, Fate, SendError, Verdict, retry},
+    upstream::{Attempt, Fate, SendError, Unanswered, Verdict, retry},
 };
 
 /// An attempt that brought nothing to pass on, or nothing better than another might.
@@ -20,7 +22,9 @@ pub(super) struct Vain {
     pub(super) reason: Option<RetryOn>,
     /// An answer after all: 502, 503 or 504.
     pub(super) answer: Option<Answer>,
-    /// What the caller would read without one.
+    /// The request, where it came back whole.
+    pub(super) request: Option<Request<Upload>>,
+    /// What the caller would read without an answer.
     refusal: Option<Box<Refusal>>,
 }
 
@@ -36,38 +40,57 @@ impl Vain {
                 exchange.attempt = Some(attempt);
                 Ok(answer)
             }
-            None => Err(self.refusal()),
+            None => Err(self.lost().refusal),
         }
     }
 
-    /// What the caller reads.
-    pub(super) fn refusal(self) -> Box<Refusal> {
-        self.refusal.unwrap_or_else(|| {
+    /// What is left when there will be another attempt; an answer is not.
+    pub(super) fn lost(self) -> Lost {
+        let (reason, answer) = (self.reason, self.answer);
+        let refusal = self.refusal.unwrap_or_else(|| {
             let mut refusal = Refusal::new(Code::InternalError);
-            refusal.status = self.answer.map(|(answer, _)| answer.status());
+            refusal.status = answer.map(|(answer, _)| answer.status());
             refusal
-        })
+        });
+        Lost { reason, request: self.request, refusal }
     }
+}
+
+/// An attempt that is given up for another one.
+pub(super) struct Lost {
+    /// Why, in the policy's words.
+    pub(super) reason: Option<RetryOn>,
+    /// The request, where it came back whole.
+    pub(super) request: Option<Request<Upload>>,
+    /// What the caller reads should there be no other attempt after all.
+    pub(super) refusal: Box<Refusal>,
 }
 
 /// Whether what came is to be passed on.
 pub(super) fn judge(
-    came: Option<Result<Answer, SendError>>,
+    came: Option<Result<Answer, Box<Unanswered<Upload>>>>,
     progress: &Progress,
 ) -> Result<Answer, Box<Vain>> {
-    let failed = Vain { verdict: Verdict::Failed, reason: None, answer: None, refusal: None };
+    let failed =
+        Vain { verdict: Verdict::Failed, reason: None, answer: None, request: None, refusal: None };
     Err(Box::new(match came {
         Some(Ok(answer)) => match retry::reason_of(answer.0.status()) {
             None => return Ok(answer),
             reason => Vain { reason, answer: Some(answer), ..failed },
         },
-        Some(Err(error)) => match own_fault(&error, progress) {
-            Some(refusal) => Vain { verdict: Verdict::Unsure, refusal: Some(refusal), ..failed },
-            None => {
-                let reason = Some(retry::reason(&error));
-                Vain { reason, refusal: Some(refusal(&error)), ..failed }
+        Some(Err(unanswered)) => {
+            let Unanswered { error, request } = *unanswered;
+            match own_fault(&error, progress) {
+                Some(refusal) => {
+                    Vain { verdict: Verdict::Unsure, refusal: Some(refusal), ..failed }
+                }
+                None => {
+                    let verdict = verdict_on_error(&error);
+                    let (reason, refusal) = (retry::reason(&error), Some(refusal(&error)));
+                    Vain { verdict, reason, request, refusal, ..failed }
+                }
             }
-        },
+        }
         None => Vain { refusal: Some(Refusal::new(Code::UpstreamTimeout)), ..failed },
     }))
 }
@@ -76,6 +99,11 @@ pub(super) fn judge(
 fn own_fault(error: &SendError, progress: &Progress) -> Option<Box<Refusal>> {
     let sent = error.fate() == Fate::Unknown;
     sent.then(|| progress.failure()).flatten().map(validate::refusal)
+}
+
+/// What a failure says of the endpoint. A bound of our own says nothing.
+fn verdict_on_error(error: &SendError) -> Verdict {
+    if matches!(error, SendError::Full) { Verdict::Unsure } else { Verdict::Failed }
 }
 
 /// What an answer says of the endpoint.

@@ -68,6 +68,8 @@ tools:
 	@missing=; \
 	command -v curl >/dev/null || missing="$$missing curl ca-certificates"; \
 	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v setpriv >/dev/null || missing="$$missing util-linux"; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \

@@ -14,6 +14,7 @@ pub mod health;
 pub mod id;
 pub mod jwks;
 pub mod ledger;
+pub mod meter;
 pub mod policy;
 pub mod proxy;
 pub mod reload;

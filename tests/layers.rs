@@ -23,7 +23,7 @@ use paths::{Import, imports};
 use tokens::{Token, tokens};
 
 /// Every module at the top of the crate, and the floor that it stands on.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("units", 1),
     ("id", 1),
     ("clock", 1),
@@ -33,6 +33,7 @@ const FLOORS: [(&str, u8); 22] = [
     ("telemetry", 2),
     ("sanitize", 2),
     ("trust", 2),
+    ("meter", 2),
     ("policy", 3),
     ("server", 4),
     ("ledger", 4),

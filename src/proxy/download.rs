@@ -246,7 +246,7 @@ impl Stream {
             }
         }
         if let Some(trailers) = &mut self.trailers {
-            super::respond::clean_trailers(&mut self.exchange, trailers);
+            super::clean::trailers(&mut self.exchange, trailers);
         }
         if let Some(lease) = self.lease.take() {
             lease.finish();
@@ -304,7 +304,7 @@ impl Drop for Stream {
         let facts = &mut self.exchange.facts;
         facts.request_bytes = facts.request_bytes.max(self.progress.bytes());
         if let Some(cleaner) = &self.cleaner {
-            facts.redactions += super::respond::count(&self.exchange.policy, cleaner.hits());
+            facts.redactions += super::clean::count(&self.exchange.policy, cleaner.hits());
         }
     }
 }

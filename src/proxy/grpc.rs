@@ -12,9 +12,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request, response};
 
 use super::{
+    clean,
     exchange::Exchange,
     refusal::{Code, Refusal},
-    respond,
 };
 use crate::sanitize::{Hits, Redactor};
 
@@ -139,7 +139,7 @@ pub fn clean_status(exchange: &mut Exchange, fields: &mut HeaderMap) {
     {
         fields.remove(DETAILS);
     }
-    exchange.facts.redactions += respond::count(&policy, &hits);
+    exchange.facts.redactions += clean::count(&policy, &hits);
 }
 
 /// Whether details hold what must not leave, or cannot be read. They are binary: nothing in them can be replaced.

@@ -18,6 +18,7 @@
 
 mod admit;
 mod certificate;
+mod clean;
 mod deliver;
 mod discard;
 mod download;

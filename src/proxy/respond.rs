@@ -12,11 +12,11 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::{
-    discard,
+    clean, discard,
     download::Download,
     exchange::{Exchange, REQUEST_ID},
     forward::Reply,
-    grpc, headers, limits, media,
+    grpc, limits, media,
     refusal::{Code, Refusal},
     settle::Permit,
 };
@@ -25,7 +25,7 @@ use crate::{
         cors::Cors,
         snapshot::{Dialect, Policy},
     },
-    sanitize::{self, Hits},
+    sanitize::Hits,
     server::Pressure,
     telemetry::Protocol,
 };
@@ -36,8 +36,6 @@ const WHOLE: u64 = 64 << 10;
 const ERROR_BODY: usize = 8 << 10;
 /// How long the upstream has to finish a body that only the log wants.
 const ERROR_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
-/// Names a session of MCP; may be a JWT, and must come back as it was.
-const MCP_SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Where Anthropic's SDKs look for the id of a request.
 const SDK_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -66,8 +64,8 @@ pub async fn reply(
     let Reply { mut head, body, lease, progress } = reply;
     let status = head.status;
     let mut fields = std::mem::take(&mut head.headers);
-    clean_head(&mut exchange, &mut fields);
-    let cleaner = match cleaner(&policy, &fields) {
+    clean::head(&mut exchange, &mut fields);
+    let cleaner = match clean::text(&policy, &fields) {
         Ok(cleaner) => cleaner,
         Err(refusal) => {
             permit.settle(&mut exchange);
@@ -94,7 +92,7 @@ pub async fn reply(
             return refuse(exchange, Refusal::new(Code::UpstreamInvalid).detail(detail));
         };
         lease.finish();
-        let whole = redact_whole(&mut exchange, whole);
+        let whole = clean::whole(&mut exchange, whole);
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
         return finish(exchange, status, fields, |exchange| Download::whole(whole, exchange));
     }
@@ -271,90 +269,6 @@ fn leave_connection(exchange: &Exchange, fields: &mut HeaderMap) {
     }
 }
 
-/// Takes off what must not leave, and redacts what stays.
-pub fn clean_head(exchange: &mut Exchange, fields: &mut HeaderMap) {
-    headers::clean_response(fields);
-    let policy = Arc::clone(&exchange.policy);
-    for name in &policy.cleaning.remove {
-        fields.remove(name);
-    }
-    localise(&policy, fields);
-    redact_fields(exchange, fields);
-}
-
-/// Cleans the fields that may follow a body.
-pub fn clean_trailers(exchange: &mut Exchange, fields: &mut HeaderMap) {
-    headers::clean_trailers(fields);
-    headers::clean_response(fields);
-    for name in &exchange.policy.cleaning.remove {
-        fields.remove(name);
-    }
-    redact_fields(exchange, fields);
-}
-
-fn redact_fields(exchange: &mut Exchange, fields: &mut HeaderMap) {
-    if exchange.grpc {
-        grpc::clean_status(exchange, fields);
-    }
-    let Some(redactor) = &exchange.policy.cleaning.redactor else { return };
-    let mut hits = Hits::new();
-    redact_values(redactor, fields, &mut hits);
-    exchange.facts.redactions += count(&exchange.policy, &hits);
-}
-
-fn redact_values(redactor: &sanitize::Redactor, fields: &mut HeaderMap, hits: &mut Hits) {
-    for (name, value) in fields.iter_mut() {
-        // A cookie and a session are meant to be credentials; the others have no room for a secret.
-        if matches!(
-            *name,
-            header::SET_COOKIE
-                | header::CONTENT_TYPE
-                | header::CONTENT_LENGTH
-                | header::DATE
-                | header::ETAG
-                | header::LAST_MODIFIED
-                | header::CACHE_CONTROL
-        ) || *name == MCP_SESSION
-            || *name == grpc::DETAILS
-        {
-            continue;
-        }
-        if let Cow::Owned(clean) = redactor.redact(value.as_bytes(), hits) {
-            *value =
-                HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("[redacted]"));
-        }
-    }
-}
-
-/// A redirect to the upstream's own address becomes one to the same path here.
-fn localise(policy: &Policy, fields: &mut HeaderMap) {
-    let Some(location) = fields.get(header::LOCATION).and_then(|value| value.to_str().ok()) else {
-        return;
-    };
-    let at = |name: &str| location.strip_prefix(name).filter(|rest| rest.starts_with('/'));
-    let path = policy.upstream.endpoints.iter().find_map(|endpoint| at(&endpoint.name));
-    if let Some(Ok(path)) = path.map(HeaderValue::from_str) {
-        fields.insert(header::LOCATION, path);
-    }
-}
-
-/// What the body must pass. What cannot be read cannot be cleaned, and is not passed on.
-fn cleaner(policy: &Policy, fields: &HeaderMap) -> Result<Option<sanitize::Stream>, Box<Refusal>> {
-    let Some(redactor) = policy.cleaning.redactor.as_ref().filter(|_| media::is_text(fields))
-    else {
-        return Ok(None);
-    };
-    let encoded = fields
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if encoded {
-        let detail = "the upstream encoded a body that must be read";
-        return Err(Refusal::new(Code::UpstreamInvalid).detail(detail));
-    }
-    Ok(Some(sanitize::Stream::new(Arc::clone(redactor))))
-}
-
 /// Whether an answer has no body, whatever its upstream sends (RFC 9110, 6.4.1).
 fn is_bodiless(method: &Method, status: StatusCode) -> bool {
     method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
@@ -380,25 +294,4 @@ async fn read_whole(mut body: Incoming, policy: &Policy) -> Option<Bytes> {
         }
         whole.extend_from_slice(&data);
     }
-}
-
-fn redact_whole(exchange: &mut Exchange, whole: Bytes) -> Bytes {
-    let Some(redactor) = &exchange.policy.cleaning.redactor else { return whole };
-    let mut hits = Hits::new();
-    let clean = match redactor.redact(&whole, &mut hits) {
-        Cow::Borrowed(_) => None,
-        Cow::Owned(clean) => Some(Bytes::from(clean)),
-    };
-    exchange.facts.redactions += count(&exchange.policy, &hits);
-    clean.unwrap_or(whole)
-}
-
-/// Adds `hits` to the metrics; returns their sum.
-pub fn count(policy: &Policy, hits: &Hits) -> u64 {
-    for (rule, times) in hits.iter() {
-        if let Some(counter) = policy.cleaning.redactions.get(rule) {
-            counter.add(times);
-        }
-    }
-    hits.total()
 }

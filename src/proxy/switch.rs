@@ -7,6 +7,7 @@
 use http::Response;
 
 use super::{
+    clean,
     download::Download,
     exchange::Exchange,
     forward::Reply,
@@ -35,7 +36,7 @@ pub fn protocols(
     };
     exchange.closes = false;
     let mut fields = std::mem::take(&mut reply.head.headers);
-    respond::clean_head(&mut exchange, &mut fields);
+    clean::head(&mut exchange, &mut fields);
     opened.answer(&mut fields);
     let Opened { tunnel, upstream, credentials, status, .. } = opened;
     respond::finish(exchange, status, fields, |exchange| {

@@ -107,7 +107,7 @@ impl Cleaner {
         let mut hits = Hits::new();
         let clean = self.redactor.redact(text, &mut hits);
         if !hits.is_empty() {
-            self.tally.redacted(super::super::respond::count(&self.policy, &hits));
+            self.tally.redacted(super::super::clean::count(&self.policy, &hits));
         }
         clean
     }

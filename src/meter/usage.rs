@@ -19,12 +19,14 @@ pub struct Usage {
     pub input_audio: u64,
     /// Input of pictures, where it is counted apart.
     pub input_image: u64,
-    /// Output that is neither reasoning nor sound.
+    /// Output that is neither reasoning, nor sound, nor pictures.
     pub output: u64,
     /// Reasoning, also called thinking.
     pub reasoning: u64,
     /// Output of sound.
     pub output_audio: u64,
+    /// Output of pictures: some models ask ten times the price of text for it.
+    pub output_image: u64,
     /// Searches of the web that the provider ran, each priced by itself.
     pub web_searches: u64,
     /// Pages that the provider fetched.
@@ -41,7 +43,9 @@ impl Usage {
 
     /// All output classes together.
     pub fn all_output(&self) -> u64 {
-        self.output.saturating_add(self.reasoning).saturating_add(self.output_audio)
+        [self.reasoning, self.output_audio, self.output_image]
+            .into_iter()
+            .fold(self.output, u64::saturating_add)
     }
 
     /// Input and output together: what a quota in tokens counts.
@@ -116,9 +120,10 @@ mod tests {
             output: 64,
             reasoning: 128,
             output_audio: 256,
-            web_searches: 512,
-            web_fetches: 1024,
+            output_image: 512,
+            web_searches: 1024,
+            web_fetches: 2048,
         };
-        assert_eq!((usage.all_input(), usage.all_output(), usage.total()), (63, 448, 511));
+        assert_eq!((usage.all_input(), usage.all_output(), usage.total()), (63, 960, 1023));
     }
 }

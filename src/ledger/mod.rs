@@ -14,6 +14,7 @@
 //! [`StoreError`]: whether a request may pass uncounted is the caller's decision.
 
 mod account;
+mod authority;
 mod checkpoint;
 mod codec;
 mod decision;
@@ -41,6 +42,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use authority::{Amount, Authority, Deed, Entry, EntryId, Epoch, Move, Outbox};
 pub use decision::{
     CONCURRENCY_WAIT, CounterUsage, Decision, Demand, Exceeded, Excess, Hold, LimitState,
     MAX_SUBJECT, Outcome, Refused, Standing,
@@ -194,6 +196,9 @@ pub enum StoreError {
         /// Its length.
         bytes: usize,
     },
+    /// The server that keeps the counts does not answer.
+    #[error("the store's server does not answer")]
+    Away,
     /// The hold was not made by this store.
     #[error("the hold is not of this store")]
     UnknownHold,

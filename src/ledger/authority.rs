@@ -79,6 +79,7 @@ pub struct EntryId {
 
 /// What an entry tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "nearly every entry is the large one")]
 pub enum Deed {
     /// Counters of one subject changed.
     Change {

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 
 use super::{
+    blocked::Blocked,
     cors::Cors,
     dependency::Dependency,
     identity::Identity,
@@ -55,6 +56,8 @@ pub struct Policy {
     pub sha256: String,
     /// Whether refusals are carried out.
     pub mode: Mode,
+    /// Who may not come in.
+    pub blocked: Blocked,
     /// Bounds of a request's head.
     pub head: HeadRules,
     /// Longest time that a request's body may take to arrive.

@@ -52,7 +52,6 @@ struct Handshake {
     answer: Option<HeaderValue>,
     /// Subprotocols that the caller offers.
     offered: Vec<HeaderValue>,
-    credentials: HeaderMap,
 }
 
 /// What a tunnel is opened with.
@@ -61,8 +60,6 @@ pub struct Opened {
     pub tunnel: Tunnel,
     /// The upstream's side.
     pub upstream: OnUpgrade,
-    /// The caller's head, to be identified by again.
-    pub credentials: HeaderMap,
     /// Status of the answer.
     pub status: StatusCode,
     fields: [Option<(HeaderName, HeaderValue)>; 4],
@@ -136,7 +133,6 @@ impl Handshake {
             return Err(bad("a WebSocket that is not asked for with GET"));
         }
         let fields = &mut head.headers;
-        let credentials = fields.clone();
         if only(fields, &header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
             let mut refusal = bad("an unknown version of the WebSocket protocol");
             refusal.status = Some(StatusCode::UPGRADE_REQUIRED);
@@ -159,7 +155,7 @@ impl Handshake {
             fields.remove(name);
         }
         let key = key::mint();
-        Ok(Self { proof: key::proof(&key), key, answer, offered, credentials })
+        Ok(Self { proof: key::proof(&key), key, answer, offered })
     }
 }
 
@@ -221,7 +217,6 @@ impl Upgrade {
         Ok(Opened {
             tunnel: self.tunnel,
             upstream: upstream.ok_or("a connection that does not switch")?,
-            credentials: handshake.credentials,
             status,
             fields,
         })

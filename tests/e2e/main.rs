@@ -27,6 +27,7 @@ mod site;
 mod talk;
 mod tools;
 
+mod blocked;
 mod bodies;
 mod browser;
 mod caps;

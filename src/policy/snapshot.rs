@@ -236,6 +236,7 @@ pub enum ShownKind {
 }
 
 /// Where requests go.
+#[derive(Clone)]
 pub struct Upstream {
     /// Where requests may go: at least one, no name twice, in the order of the file.
     pub endpoints: Vec<Arc<Endpoint>>,
@@ -261,6 +262,8 @@ pub struct Upstream {
     pub pool_idle_timeout: Duration,
     /// How endpoints that fail are treated.
     pub resilience: Resilience,
+    /// The same for switches of protocols, where `transport` might agree on an HTTP that knows none.
+    pub tunnels: Option<Box<Upstream>>,
 }
 
 /// How the endpoints of an upstream are spoken with.
@@ -323,6 +326,11 @@ pub enum Target {
 }
 
 impl Upstream {
+    /// The upstream as it is spoken with for a switch of protocols.
+    pub fn for_tunnels(&self) -> &Self {
+        self.tunnels.as_deref().unwrap_or(self)
+    }
+
     /// What `Host` says when the caller named none.
     pub fn authority(&self) -> Option<&Authority> {
         self.endpoints.first().map(|endpoint| &endpoint.authority)

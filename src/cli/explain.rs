@@ -118,6 +118,10 @@ fn explain(
             let why = source(policy.identity.sources.get(index));
             writeln!(page, "subject    {} ({why})", caller.subject)?;
             writeln!(page, "tier       {}", policy.tier(caller.tier).name)?;
+            if policy.blocked.has(&caller.subject) {
+                writeln!(page, "refused    403 blocked: [enforcement] blocks the subject")?;
+                return Ok(());
+            }
             limits(policy, id, caller.tier, page)?;
         }
         Err(Unidentified { refusal, .. }) => {

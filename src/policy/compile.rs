@@ -81,6 +81,7 @@ pub(super) fn compile(
         generation: 1,
         sha256: beside.sha256,
         mode: mode(file.enforcement.mode.value),
+        blocked: file.enforcement.blocked.iter().map(|entry| entry.value.as_str()).collect(),
         head: HeadRules {
             max_bytes: usize::try_from(file.request.max_headers.value.0).unwrap_or(usize::MAX),
             max_fields: file.request.max_header_count.value as usize,

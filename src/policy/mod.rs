@@ -8,6 +8,7 @@
 //! Knows nothing of requests in flight, sockets or counters: what must survive a
 //! reload lives outside.
 
+mod blocked;
 pub mod calendar;
 pub mod compile;
 pub mod cors;

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 
 use super::{
+    blocked::Blocked,
     cors::Cors,
     dependency::Dependency,
     identity::Identity,
@@ -55,6 +56,8 @@ pub struct Policy {
     pub sha256: String,
     /// Whether refusals are carried out.
     pub mode: Mode,
+    /// Who may not come in.
+    pub blocked: Blocked,
     /// Bounds of a request's head.
     pub head: HeadRules,
     /// Longest time that a request's body may take to arrive.
@@ -233,6 +236,7 @@ pub enum ShownKind {
 }
 
 /// Where requests go.
+#[derive(Clone)]
 pub struct Upstream {
     /// Where requests may go: at least one, no name twice, in the order of the file.
     pub endpoints: Vec<Arc<Endpoint>>,
@@ -258,6 +262,8 @@ pub struct Upstream {
     pub pool_idle_timeout: Duration,
     /// How endpoints that fail are treated.
     pub resilience: Resilience,
+    /// The same for switches of protocols, where `transport` might agree on an HTTP that knows none.
+    pub tunnels: Option<Box<Upstream>>,
 }
 
 /// How the endpoints of an upstream are spoken with.
@@ -320,6 +326,11 @@ pub enum Target {
 }
 
 impl Upstream {
+    /// The upstream as it is spoken with for a switch of protocols.
+    pub fn for_tunnels(&self) -> &Self {
+        self.tunnels.as_deref().unwrap_or(self)
+    }
+
     /// What `Host` says when the caller named none.
     pub fn authority(&self) -> Option<&Authority> {
         self.endpoints.first().map(|endpoint| &endpoint.authority)

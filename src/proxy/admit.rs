@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     exchange::Exchange,
+    presence,
     refusal::{Code, Refusal},
     settle::Permit,
 };
@@ -25,12 +26,15 @@ use crate::{
 /// Reserves what the request may use.
 ///
 /// # Errors
-/// 403 when the tier may not do this at all, 429 or 402 when a limit is reached,
+/// 403 when the subject is blocked or the tier may not do this at all, 429 or 402 when a limit is reached,
 /// 503 when the store cannot say.
 pub async fn reserve(exchange: &mut Exchange, caller: &Caller) -> Result<Permit, Box<Refusal>> {
     let (policy, shared) = (exchange.policy.clone(), exchange.shared.clone());
     let terms = policy.terms(exchange.operation, exchange.tier);
     let shadow = policy.mode == Mode::Shadow;
+    if let Err(refusal) = presence::allowed(&policy, &caller.subject) {
+        exchange.enforce(refusal)?;
+    }
     if !terms.allowed {
         exchange.enforce(Refusal::new(Code::Forbidden))?;
     }

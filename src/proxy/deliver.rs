@@ -71,9 +71,13 @@ pub async fn request(
     let policy = Arc::clone(&exchange.policy);
     let mut delivery = Delivery::begin(exchange, &policy, &request);
     let mut attempt = delivery.attempt(exchange)?;
+    let upstream = match exchange.upgrade {
+        None => &policy.upstream,
+        Some(_) => policy.upstream.for_tunnels(),
+    };
     loop {
         permit.mark_sent();
-        let answer = pool.send(&policy.upstream, attempt.endpoint(), request);
+        let answer = pool.send(upstream, attempt.endpoint(), request);
         let upload = exchange.facts.upload.as_deref();
         let answer = within(answer, upload, exchange.started, delivery.patience()).await;
         let answer = judge(answer, progress);

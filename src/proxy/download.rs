@@ -9,6 +9,8 @@
 //! Silence past the deadline, or a body that breaks off, ends the answer with an
 //! error: the caller's connection is cut, so a cut body never looks whole.
 
+mod end;
+
 use std::{
     pin::Pin,
     sync::Arc,
@@ -21,11 +23,16 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
 
-use super::{exchange::Exchange, forward::Reply, settle::Permit, upload::Progress, upload::Upload};
-use crate::{
-    sanitize,
-    upstream::{self, Lease},
+use super::{
+    exchange::Exchange,
+    farewell::Border,
+    forward::Reply,
+    presence::{LOOK, Looks},
+    refusal::Refusal,
+    settle::Permit,
+    upload::{Progress, Upload},
 };
+use crate::{sanitize, upstream::Lease};
 
 /// The most that is gathered before it is sent on: one TLS record.
 const GATHER: usize = 16 << 10;
@@ -46,6 +53,9 @@ pub enum DownloadError {
     /// It has lasted as long as it may.
     #[error("the answer lasted too long")]
     Expired,
+    /// Its caller may not have it any more.
+    #[error("the caller may not go on")]
+    Refused,
 }
 
 /// The body of every response.
@@ -78,6 +88,12 @@ struct Stream {
     /// Whether what is cut off is cut by design: a reader of events comes back for more.
     events: bool,
     silence: Pin<Box<Sleep>>,
+    /// When it is looked again whether the caller may still be here.
+    look_at: Instant,
+    looks: Looks,
+    /// Why not.
+    refusal: Option<Box<Refusal>>,
+    border: Border,
     progress: Arc<Progress>,
     exchange: Box<Exchange>,
     permit: Option<Permit>,
@@ -111,7 +127,8 @@ impl Download {
         let lifetime = exchange.operation.and_then(|id| policy.operation(id).max_lifetime);
         let until = lifetime.map(|lifetime| exchange.started + lifetime);
         let heard = Instant::now();
-        let first = until.map_or(heard + idle_timeout, |until| until.min(heard + idle_timeout));
+        let look_at = heard + LOOK;
+        let first = until.unwrap_or(look_at).min(heard + idle_timeout).min(look_at);
         Self(Source::Stream(Box::new(Stream {
             body: reply.body,
             lease: Some(reply.lease),
@@ -125,6 +142,10 @@ impl Download {
             until,
             events,
             silence: Box::pin(sleep_until(first.into())),
+            look_at,
+            looks: Looks::new(&exchange),
+            refusal: None,
+            border: Border::new(),
             progress: reply.progress,
             exchange,
             permit: Some(permit),
@@ -232,6 +253,7 @@ impl Stream {
 
     fn hand_on(&mut self, bytes: Bytes) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
         self.exchange.facts.response_bytes += bytes.len() as u64;
+        self.border.pass(&bytes);
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
@@ -255,43 +277,6 @@ impl Stream {
             permit.settle(&mut self.exchange);
         }
         self.exchange.facts.complete = true;
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| now >= until)
-    }
-
-    /// Ends what has lasted as long as it may: events in order, everything else by a cut.
-    fn expire(&mut self, ready_now: &mut Option<Bytes>) -> Result<(), DownloadError> {
-        self.exchange.facts.detail = Some("max_lifetime is over".into());
-        if !self.events {
-            return Err(DownloadError::Expired);
-        }
-        // The upstream is not done: its connection cannot be used again.
-        self.lease = None;
-        self.end(ready_now);
-        Ok(())
-    }
-
-    fn broken(&mut self, error: &hyper::Error) -> DownloadError {
-        self.exchange.facts.detail = Some(match upstream::fault(error) {
-            Some(fault) => fault.to_string().into(),
-            None => "the upstream's answer broke off".into(),
-        });
-        DownloadError::Broken
-    }
-
-    /// Ready once nothing was heard for the policy's `idle_timeout`, or the answer has lasted long enough.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            ready!(self.silence.as_mut().poll(cx));
-            let silent = self.heard + self.idle_timeout;
-            let deadline = self.until.map_or(silent, |until| until.min(silent));
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
-            }
-            self.silence.as_mut().reset(deadline.into());
-        }
     }
 }
 

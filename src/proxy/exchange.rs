@@ -15,7 +15,9 @@ use hyper::body::Incoming;
 use super::{
     Shared,
     forwarded::{CallerAddress, Connected},
-    grpc, limits,
+    grpc,
+    identify::Presented,
+    limits,
     refusal::{Code, Refusal},
     trace::Trace,
     upgrade::Upgrade,
@@ -87,6 +89,8 @@ pub struct Exchange {
     pub grpc: bool,
     /// Where the answer comes from; it counts there until the exchange is over.
     pub attempt: Option<Attempt>,
+    /// The credentials that the request came with, to be judged again while it lasts.
+    pub presented: Presented,
     client_id: Option<HeaderValue>,
 }
 
@@ -157,6 +161,7 @@ impl Exchange {
             closes: false,
             grpc: grpc::is_call(head),
             attempt: None,
+            presented: Presented::default(),
             client_id: client_id(&head.headers),
         })
     }

@@ -105,11 +105,7 @@ fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refu
     fields.reserve(8);
     if trailers {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
-        // HTTP/1.1 wants the option; on HTTP/2, which every service of gRPC speaks and which has
-        // no such field, the library would take away what it names.
-        if !exchange.grpc {
-            fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
-        }
+        fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     if let Some(upgrade) = &exchange.upgrade {
         upgrade.ask(fields);

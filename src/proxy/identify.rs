@@ -45,9 +45,9 @@ const MAX_PATH_SUBJECT: usize = 256;
 /// How long a request waits for keys: a rotation that nobody notices is worth it, a hang is not.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the request's headers present.
+/// What the request's headers present. Not `Debug`: these are credentials.
 #[derive(Default)]
-struct Presented {
+pub struct Presented {
     api_key: Option<HeaderValue>,
     bearer: Option<HeaderValue>,
     /// Whom a trusted proxy names, and in which tier.
@@ -110,24 +110,37 @@ pub async fn caller(
     let seen = seen.with(exchange.peer.certificate.as_deref());
     let presented = take_credentials(&policy.identity, seen.vouched, headers);
     let found = look_twice(&policy.identity, seen, &presented).await;
-    give_back(&policy.identity, seen.vouched, &found, presented, headers);
+    give_back(&policy.identity, seen.vouched, &found, &presented, headers);
+    exchange.presented = presented;
     let (_, caller) = found.map_err(|unidentified| unidentified.refusal)?;
     exchange.tier = Some(caller.tier);
     exchange.subject = Some(caller.subject.clone());
     Ok(caller)
 }
 
-/// Finds whom a head that was kept names by now.
+/// Finds whom credentials that were kept name by now.
 ///
 /// # Errors
 /// As [`caller`].
 pub async fn again(
     identity: &Identity,
     seen: Seen<'_>,
-    headers: &HeaderMap,
+    presented: &Presented,
 ) -> Result<Caller, Box<Refusal>> {
-    let presented = take_credentials(identity, seen.vouched, &mut headers.clone());
-    let found = look_twice(identity, seen, &presented).await;
+    let found = look_twice(identity, seen, presented).await;
+    found.map(|(_, caller)| caller).map_err(|unidentified| unidentified.refusal)
+}
+
+/// As [`again`], with the keys that are at hand.
+///
+/// # Errors
+/// As [`caller`].
+pub fn at_once(
+    identity: &Identity,
+    seen: Seen<'_>,
+    presented: &Presented,
+) -> Result<Caller, Box<Refusal>> {
+    let found = look(identity, seen, presented);
     found.map(|(_, caller)| caller).map_err(|unidentified| unidentified.refusal)
 }
 
@@ -313,16 +326,16 @@ fn give_back(
     identity: &Identity,
     vouched: bool,
     found: &Result<(usize, Caller), Unidentified>,
-    presented: Presented,
+    presented: &Presented,
     headers: &mut HeaderMap,
 ) {
     let decided = found.as_ref().ok().and_then(|(index, _)| identity.sources.get(*index));
     if let Some(Source::Jwt { forward: true }) = decided {
-        headers.extend(presented.bearer.map(|token| (header::AUTHORIZATION, token)));
+        headers.extend(presented.bearer.clone().map(|token| (header::AUTHORIZATION, token)));
     }
     if let Some(names) = identity.proxy_headers().filter(|names| names.forward && vouched) {
-        headers.extend(presented.named.map(|value| (names.subject.clone(), value)));
-        let tier = names.tier.clone().zip(presented.named_tier);
+        headers.extend(presented.named.clone().map(|value| (names.subject.clone(), value)));
+        let tier = names.tier.clone().zip(presented.named_tier.clone());
         headers.extend(tier);
     }
 }

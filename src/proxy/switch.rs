@@ -38,9 +38,9 @@ pub fn protocols(
     let mut fields = std::mem::take(&mut reply.head.headers);
     clean::head(&mut exchange, &mut fields);
     opened.answer(&mut fields);
-    let Opened { tunnel, upstream, credentials, status, .. } = opened;
+    let Opened { tunnel, upstream, status, .. } = opened;
     respond::finish(exchange, status, fields, |exchange| {
-        let session = Session::new(exchange, permit, reply.lease, rules, credentials);
+        let session = Session::new(exchange, permit, reply.lease, rules);
         tunnel.enter(move |caller, drain| websocket::carry(session, caller, upstream, drain));
         Download::nothing()
     })

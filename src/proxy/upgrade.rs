@@ -2,9 +2,10 @@
 //!
 //! A WebSocket is asked for with `Upgrade` on HTTP/1.1 (RFC 6455) or with an
 //! extended CONNECT on HTTP/2 (RFC 8441); the latter becomes a GET here, so that
-//! routes, rules and records see one thing. Towards the upstream it is always an
-//! upgrade of HTTP/1.1 with a key of our own, and only an answer that proves it has
-//! read that key opens a tunnel; what the caller sent early waits until then.
+//! routes, rules and records see one thing. Towards the upstream it is an upgrade of
+//! HTTP/1.1 with a key of our own, and only an answer that proves it has read that
+//! key opens a tunnel (over HTTP/2, `upstream::version` makes it an extended CONNECT
+//! again); what the caller sent early waits until then.
 //!
 //! `h2c` is offered by clients that do not need it: it is ignored, and never
 //! passed on. Everything else is refused, in every mode of enforcement.
@@ -13,7 +14,9 @@
 
 mod key;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts,
+};
 use hyper::upgrade::OnUpgrade;
 
 use super::{
@@ -52,7 +55,6 @@ struct Handshake {
     answer: Option<HeaderValue>,
     /// Subprotocols that the caller offers.
     offered: Vec<HeaderValue>,
-    credentials: HeaderMap,
 }
 
 /// What a tunnel is opened with.
@@ -61,8 +63,6 @@ pub struct Opened {
     pub tunnel: Tunnel,
     /// The upstream's side.
     pub upstream: OnUpgrade,
-    /// The caller's head, to be identified by again.
-    pub credentials: HeaderMap,
     /// Status of the answer.
     pub status: StatusCode,
     fields: [Option<(HeaderName, HeaderValue)>; 4],
@@ -136,7 +136,6 @@ impl Handshake {
             return Err(bad("a WebSocket that is not asked for with GET"));
         }
         let fields = &mut head.headers;
-        let credentials = fields.clone();
         if only(fields, &header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
             let mut refusal = bad("an unknown version of the WebSocket protocol");
             refusal.status = Some(StatusCode::UPGRADE_REQUIRED);
@@ -159,7 +158,23 @@ impl Handshake {
             fields.remove(name);
         }
         let key = key::mint();
-        Ok(Self { proof: key::proof(&key), key, answer, offered, credentials })
+        Ok(Self { proof: key::proof(&key), key, answer, offered })
+    }
+}
+
+impl Handshake {
+    /// What an upstream must say over HTTP/1.1.
+    fn check(&self, fields: &HeaderMap) -> Result<(), &'static str> {
+        let mut protocols = items(fields, &header::UPGRADE);
+        let first = protocols.next().is_some_and(|name| name.eq_ignore_ascii_case("websocket"));
+        let alone = first && protocols.next().is_none();
+        if !alone || !lists(fields, &header::CONNECTION, "upgrade") {
+            return Err("a switch to another protocol");
+        }
+        if only(fields, &header::SEC_WEBSOCKET_ACCEPT) != Some(&self.proof) {
+            return Err("a switch of protocols that proves nothing");
+        }
+        Ok(())
     }
 }
 
@@ -185,14 +200,9 @@ impl Upgrade {
     pub fn open(self, reply: &mut Reply) -> Result<Opened, &'static str> {
         let handshake = self.handshake.ok_or("an unasked switch of protocols")?;
         let fields = &reply.head.headers;
-        let mut protocols = items(fields, &header::UPGRADE);
-        let first = protocols.next().is_some_and(|name| name.eq_ignore_ascii_case("websocket"));
-        let alone = first && protocols.next().is_none();
-        if !alone || !lists(fields, &header::CONNECTION, "upgrade") {
-            return Err("a switch to another protocol");
-        }
-        if only(fields, &header::SEC_WEBSOCKET_ACCEPT) != Some(&handshake.proof) {
-            return Err("a switch of protocols that proves nothing");
+        // Over HTTP/2 the status is all that there is (RFC 8441, 5).
+        if reply.head.version != Version::HTTP_2 {
+            handshake.check(fields)?;
         }
         if fields.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
             return Err("an extension that was not offered");
@@ -221,7 +231,6 @@ impl Upgrade {
         Ok(Opened {
             tunnel: self.tunnel,
             upstream: upstream.ok_or("a connection that does not switch")?,
-            credentials: handshake.credentials,
             status,
             fields,
         })

@@ -45,6 +45,9 @@ pub enum SendError {
     /// stream (RFC 9113, 8.7). [`Fate::Untouched`].
     #[error("the upstream refused the stream: {0}")]
     Refused(#[source] hyper::Error),
+    /// The upstream's HTTP/2 has no room for a switch of protocols (RFC 8441, 3). [`Fate::Unsent`].
+    #[error("the upstream does not offer WebSockets over HTTP/2")]
+    NoTunnels,
     /// The answer breaks the framing. [`Fate::Unknown`].
     #[error("{0}")]
     Malformed(Fault),
@@ -83,7 +86,7 @@ impl SendError {
     /// What the upstream can have made of the request.
     pub const fn fate(&self) -> Fate {
         match self {
-            Self::Connect(_) | Self::Full | Self::Unsent(_) => Fate::Unsent,
+            Self::Connect(_) | Self::Full | Self::Unsent(_) | Self::NoTunnels => Fate::Unsent,
             Self::Refused(_) => Fate::Untouched,
             Self::Malformed(_) | Self::Invalid(_) | Self::Dead(_) | Self::Broken(_) => {
                 Fate::Unknown

@@ -149,8 +149,11 @@ impl<B: RequestBody> Pool<B> {
     /// Drops connections that `upstream` has no use for: old, closed, or to other endpoints.
     pub(super) fn sweep(&self, upstream: &Upstream) {
         self.shelves().retain_mut(|shelf| {
-            let transport = &upstream.transport;
-            let named = upstream.endpoints.iter().any(|known| shelf.is_for(known, transport));
+            let is_for = |upstream: &Upstream| {
+                let transport = &upstream.transport;
+                upstream.endpoints.iter().any(|known| shelf.is_for(known, transport))
+            };
+            let named = is_for(upstream) || is_for(upstream.for_tunnels());
             shelf.sweep(upstream.pool_idle_timeout);
             named
         });
@@ -178,13 +181,21 @@ async fn over_http2<B: RequestBody>(
     endpoint: &Endpoint,
     mut request: Request<B>,
 ) -> Tried<B> {
-    version::to_http2(&mut request, endpoint);
+    let tunnel = version::to_http2(&mut request, endpoint);
+    if tunnel && !stream.has_tunnels() {
+        return Err((SendError::NoTunnels, None));
+    }
     let again = version::repeat(&request);
     match stream.sender().try_send_request(request).await {
         Ok(response) if response.headers().len() > MAX_FIELDS => {
             Err((SendError::Malformed(Fault::TooManyFields), None))
         }
-        Ok(response) => Ok((response, Taken::Http2(stream))),
+        Ok(mut response) => {
+            if tunnel {
+                version::from_http2(&mut response);
+            }
+            Ok((response, Taken::Http2(stream)))
+        }
         Err(mut failed) => Err(match failed.take_message() {
             Some(unsent) => (SendError::Unsent(failed.into_error()), Some(unsent)),
             None => (SendError::after_sending(failed.into_error()), again),

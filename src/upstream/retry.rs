@@ -24,7 +24,7 @@ pub fn reason(error: &SendError) -> Option<RetryOn> {
         SendError::Connect(_) | SendError::Full => Some(RetryOn::Connect),
         SendError::Dead(_) | SendError::Broken(_) => Some(RetryOn::Reset),
         // There was an answer, of a sort: another one would be no better.
-        SendError::Malformed(_) | SendError::Invalid(_) => None,
+        SendError::Malformed(_) | SendError::Invalid(_) | SendError::NoTunnels => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -31,6 +31,8 @@ pub(super) struct Streams<B> {
     open: AtomicUsize,
     /// What the upstream allows, as far as it is known.
     limit: Arc<AtomicUsize>,
+    /// Whether the upstream takes an extended CONNECT (RFC 8441), as far as it is known.
+    tunnels: Arc<AtomicBool>,
     born: Instant,
     /// When the last stream ended, in milliseconds after `born`.
     idle_ms: AtomicU64,
@@ -44,6 +46,7 @@ impl<B> Streams<B> {
             gate,
             open: AtomicUsize::new(0),
             limit: Arc::new(AtomicUsize::new(MAX_STREAMS)),
+            tunnels: Arc::default(),
             born: Instant::now(),
             idle_ms: AtomicU64::new(0),
         })
@@ -81,6 +84,11 @@ impl<B> Stream<B> {
     pub(super) fn sender(&self) -> SendRequest<B> {
         self.0.sender.clone()
     }
+
+    /// Whether it may switch protocols.
+    pub(super) fn has_tunnels(&self) -> bool {
+        self.0.tunnels.load(Relaxed)
+    }
 }
 
 impl<B> Drop for Stream<B> {
@@ -99,6 +107,7 @@ impl<B> Drop for Stream<B> {
 pub(super) struct Driven<B: RequestBody> {
     connection: Connection<TokioIo<Link>, B, TokioExecutor>,
     limit: Arc<AtomicUsize>,
+    tunnels: Arc<AtomicBool>,
 }
 
 impl<B: RequestBody> Driven<B> {
@@ -106,12 +115,14 @@ impl<B: RequestBody> Driven<B> {
         connection: Connection<TokioIo<Link>, B, TokioExecutor>,
         streams: &Streams<B>,
     ) -> Self {
-        Self { connection, limit: Arc::clone(&streams.limit) }
+        let (limit, tunnels) = (Arc::clone(&streams.limit), Arc::clone(&streams.tunnels));
+        Self { connection, limit, tunnels }
     }
 
     /// Notes what the upstream allows by now.
     pub(super) fn learn(&self) {
         self.limit.store(self.connection.current_max_send_streams(), Relaxed);
+        self.tunnels.store(self.connection.is_extended_connect_protocol_enabled(), Relaxed);
     }
 }
 

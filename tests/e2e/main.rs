@@ -27,6 +27,7 @@ mod site;
 mod talk;
 mod tools;
 
+mod blocked;
 mod bodies;
 mod browser;
 mod caps;
@@ -82,6 +83,7 @@ mod upstream_http2;
 mod upstream_pool;
 mod upstream_tls;
 mod upstream_trouble;
+mod upstream_tunnels;
 mod upstream_unix;
 mod upstreams;
 mod websocket;

@@ -82,6 +82,11 @@ pub fn bytes(first: u8, payload: &[u8], masks: bool) -> Vec<u8> {
 }
 
 impl Talk {
+    /// The service's side of a WebSocket that was opened in another way.
+    pub fn of(stream: impl Both + 'static, head: String) -> Self {
+        Self { stream: Box::new(stream), masks: false, head, _connection: None }
+    }
+
     pub async fn raw(&mut self, bytes: &[u8]) {
         soon("the bytes are taken", async {
             self.stream.write_all(bytes).await.unwrap();

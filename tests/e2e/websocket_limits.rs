@@ -161,18 +161,8 @@ fn a_caller_whose_key_is_revoked_is_told_to_go() {
             new.out.split_whitespace().find(|word| word.starts_with("weir_")).map(str::to_owned);
         let key = key.unwrap_or_else(|| panic!("no key in {new:?}"));
         let lines = format!("x-api-key: {key}\r\n");
-        let known = || try_open(&sidecar.client, "/talk", &lines);
-        let (mut caller, mut upstream) = loop {
-            let (caller, upstream) = tokio::join!(known(), async {
-                tokio::time::timeout(std::time::Duration::from_millis(300), service.agrees(""))
-                    .await
-            });
-            // Until the new key is in force it is an unknown one.
-            if let Ok(upstream) = upstream {
-                break (caller, upstream);
-            }
-        };
-        assert!(caller.head.starts_with("HTTP/1.1 101 "), "{}", caller.head);
+        sidecar.metric_is("weir_policy_reloads_total{result=\"applied\"}", 1.0).await;
+        let (mut caller, mut upstream) = opened(&sidecar, &service, &lines).await;
         assert!(!upstream.head.contains(&key), "the credential is ours: {}", upstream.head);
         // Another subject is not concerned.
         let (mut other, mut others) = opened(&sidecar, &service, "").await;

@@ -63,6 +63,7 @@ fn listeners_have_their_documented_defaults() {
     assert_eq!(policy.admin.address.value.to_string(), "127.0.0.1:9901");
     assert!(policy.admin.token.is_none());
     assert_eq!(policy.enforcement.mode.value, Mode::Enforce);
+    assert!(policy.enforcement.blocked.is_empty());
     assert_eq!(policy.health.path.value, "/api/health");
     assert_eq!((policy.health.timeout.value, policy.health.every.value), (seconds(2), seconds(10)));
     assert!(policy.health.dependencies.is_empty());

@@ -20,10 +20,13 @@ use crate::{
 };
 
 impl Compiler<'_> {
-    /// The transport; `None` when it cannot be used. Paths are resolved against `directory`.
-    pub(super) fn transport(&mut self, directory: &Path) -> Option<Transport> {
+    /// The transport for `protocol`; `None` when it cannot be used. Paths are resolved against `directory`.
+    pub(super) fn transport(
+        &mut self,
+        directory: &Path,
+        protocol: UpstreamProtocol,
+    ) -> Option<Transport> {
         let written = &self.file.upstream;
-        let protocol = protocol(written.protocol.value);
         let is_secure = |url: &&At<UpstreamUrl>| url.scheme_str() == Some("https");
         let secure = written.urls().any(|url| is_secure(&url));
         let tls = if secure {
@@ -40,7 +43,8 @@ impl Compiler<'_> {
             self.warn_of_unused_tls();
             None
         };
-        Some(Transport { protocol, tls, digest: self.transport_digest(directory, secure) })
+        let digest = self.transport_digest(directory, protocol, secure);
+        Some(Transport { protocol, tls, digest })
     }
 
     fn upstream_tls(
@@ -99,12 +103,16 @@ impl Compiler<'_> {
     }
 
     /// Different whenever a connection made for one may not be used for the other.
-    fn transport_digest(&self, directory: &Path, secure: bool) -> [u8; 32] {
+    fn transport_digest(
+        &self,
+        directory: &Path,
+        protocol: UpstreamProtocol,
+        secure: bool,
+    ) -> [u8; 32] {
         let written = &self.file.upstream;
         let mut digest = Sha256::new();
         digest.update(format!(
-            "{:?} {secure} {:?}",
-            written.protocol.value,
+            "{protocol:?} {secure} {:?}",
             written.tls.server_name.as_ref().map(|name| &name.value)
         ));
         for path in written.tls.files().filter(|_| secure) {
@@ -124,7 +132,8 @@ fn can_be_certified(host: &str) -> bool {
     ServerName::try_from(host).is_ok()
 }
 
-const fn protocol(written: file::UpstreamProtocol) -> UpstreamProtocol {
+/// The protocol as written.
+pub(super) const fn protocol(written: file::UpstreamProtocol) -> UpstreamProtocol {
     match written {
         file::UpstreamProtocol::Auto => UpstreamProtocol::Auto,
         file::UpstreamProtocol::Http1 => UpstreamProtocol::Http1,

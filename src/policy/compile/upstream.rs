@@ -8,17 +8,21 @@ use std::{
 
 use http::HeaderValue;
 
-use super::Compiler;
+use super::{Compiler, transport::protocol};
 use crate::policy::{
     file::UpstreamUrl,
-    snapshot::{Endpoint, Target, Upstream},
+    snapshot::{Endpoint, Target, Upstream, UpstreamProtocol},
 };
 
 impl Compiler<'_> {
     /// The upstream as run; `None` when it cannot be used. Paths are resolved against `directory`.
     pub(super) fn upstream(&mut self, directory: &Path) -> Option<Upstream> {
-        let transport = Arc::new(self.transport(directory)?);
         let written = &self.file.upstream;
+        let protocol = protocol(written.protocol.value);
+        let transport = self.transport(directory, protocol)?;
+        // Over TLS ALPN may agree on a protocol that knows no upgrade.
+        let is_open = protocol == UpstreamProtocol::Auto && transport.tls.is_some();
+        let tunnels = is_open.then(|| self.transport(directory, UpstreamProtocol::Http1));
         let url = &written.url;
         let endpoints: Option<Vec<_>> =
             written.urls().map(|url| endpoint(&url.value, directory).map(Arc::new)).collect();
@@ -30,7 +34,7 @@ impl Compiler<'_> {
             value.set_sensitive(true);
             Some((header.name.value.clone(), value))
         };
-        Some(Upstream {
+        let upstream = Upstream {
             endpoints,
             resilience,
             base: url.value.path().trim_end_matches('/').to_owned(),
@@ -38,12 +42,21 @@ impl Compiler<'_> {
             response_timeout: written.response_timeout.value,
             idle_timeout: written.idle_timeout.value,
             headers: written.headers.iter().filter_map(header).collect(),
-            transport,
+            transport: Arc::new(transport),
             max_connections: written.max_connections.value as usize,
             min_idle: written.min_idle.value as usize,
             max_idle: written.max_idle.value as usize,
             pool_idle_timeout: written.pool_idle_timeout.value,
-        })
+            tunnels: None,
+        };
+        let tunnels = match tunnels {
+            None => None,
+            Some(transport) => {
+                let transport = Arc::new(transport?);
+                Some(Box::new(Upstream { transport, min_idle: 0, ..upstream.clone() }))
+            }
+        };
+        Some(Upstream { tunnels, ..upstream })
     }
 }
 

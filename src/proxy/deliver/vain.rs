@@ -101,9 +101,13 @@ fn own_fault(error: &SendError, progress: &Progress) -> Option<Box<Refusal>> {
     sent.then(|| progress.failure()).flatten().map(validate::refusal)
 }
 
-/// What a failure says of the endpoint. A bound of our own says nothing.
+/// What a failure says of the endpoint. A bound of our own says nothing, nor does a protocol.
 fn verdict_on_error(error: &SendError) -> Verdict {
-    if matches!(error, SendError::Full) { Verdict::Unsure } else { Verdict::Failed }
+    if matches!(error, SendError::Full | SendError::NoTunnels) {
+        Verdict::Unsure
+    } else {
+        Verdict::Failed
+    }
 }
 
 /// What an answer says of the endpoint.
@@ -114,7 +118,9 @@ pub(super) fn verdict_on(answer: &Answer) -> Verdict {
 fn refusal(error: &SendError) -> Box<Refusal> {
     let code = match error {
         SendError::Full => Code::Overloaded,
-        SendError::Malformed(_) | SendError::Invalid(_) => Code::UpstreamInvalid,
+        SendError::Malformed(_) | SendError::Invalid(_) | SendError::NoTunnels => {
+            Code::UpstreamInvalid
+        }
         SendError::Dead(_) => Code::UpstreamTimeout,
         SendError::Connect(_)
         | SendError::Unsent(_)

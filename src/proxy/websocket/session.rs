@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Method};
+use http::Method;
 use smallvec::SmallVec;
 
 use super::{Tally, end::End};
@@ -27,7 +27,8 @@ use crate::{
     proxy::{
         admit,
         exchange::Exchange,
-        identify::{self, Seen},
+        identify,
+        presence::{self, Due, Looks},
         refusal::{Code, Refusal},
         settle::Permit,
         upload::Upload,
@@ -36,8 +37,6 @@ use crate::{
     upstream::Lease,
 };
 
-/// Every so many looks the credential is checked although the policy is the same: it may have expired.
-const RECHECK: u32 = 10;
 /// The span of `per_minute`.
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -47,8 +46,6 @@ pub struct Session {
     permit: Option<Permit>,
     _lease: Lease<Upload>,
     rules: MessageRules,
-    /// The caller's head, credential included, to be identified by again.
-    credentials: HeaderMap,
     tally: Arc<Tally>,
     count: u32,
     minute: VecDeque<Instant>,
@@ -56,7 +53,7 @@ pub struct Session {
     spent: NanoUsd,
     /// What budgets had been used when the last charge of this WebSocket was booked.
     paid: SmallVec<[(CounterId, u64); 4]>,
-    looks: u32,
+    looks: Looks,
     begun: bool,
 }
 
@@ -67,20 +64,18 @@ impl Session {
         permit: Permit,
         lease: Lease<Upload>,
         rules: MessageRules,
-        credentials: HeaderMap,
     ) -> Self {
         let mut session = Self {
+            looks: Looks::new(&exchange),
             exchange,
             permit: Some(permit),
             _lease: lease,
             rules,
-            credentials,
             tally: Arc::default(),
             count: 0,
             minute: VecDeque::new(),
             spent: NanoUsd(0),
             paid: SmallVec::new(),
-            looks: 0,
             begun: false,
         };
         session.note_paid();
@@ -136,21 +131,14 @@ impl Session {
         if policy.mode == Mode::Off {
             return Ok(());
         }
-        self.looks = self.looks.wrapping_add(1);
-        let changed = policy.generation != self.exchange.policy.generation;
         let mut judged = Ok(());
-        if changed || self.looks.is_multiple_of(RECHECK) {
+        if let Due::Identity(policy) = self.looks.begin(&mut self.exchange)? {
             judged = self.identify_again(&policy).await;
         }
         if judged.is_ok() {
             judged = self.look_at_budgets().await;
         }
-        let Err(refusal) = judged else { return Ok(()) };
-        if policy.mode == Mode::Enforce {
-            return Err(refusal);
-        }
-        self.exchange.facts.shadowed = Some(refusal.code);
-        Ok(())
+        presence::carried_out(judged, &mut self.exchange, &policy)
     }
 
     async fn identify_again(&mut self, policy: &Arc<Policy>) -> Result<(), Box<Refusal>> {
@@ -161,16 +149,9 @@ impl Session {
         let Some(operation) = operation else {
             return Err(Refusal::new(Code::UpgradeNotAllowed).detail("no longer allowed"));
         };
-        let now = exchange.shared.clock.now();
-        let seen = Seen::new(&exchange.path, &exchange.address, now);
-        let caller = match identify::again(&policy.identity, seen, &self.credentials).await {
-            // An issuer that cannot be asked is no reason to end what was admitted.
-            Err(refusal) if refusal.code == Code::IdentityUnavailable => return Ok(()),
-            found => found?,
-        };
-        if exchange.subject.as_ref().is_some_and(|subject| *subject != caller.subject) {
-            return Err(Refusal::new(Code::Unauthenticated).detail("another subject by now"));
-        }
+        let seen = presence::seen(exchange);
+        let found = identify::again(&policy.identity, seen, &exchange.presented).await;
+        let Some(caller) = presence::same_caller(exchange, found)? else { return Ok(()) };
         if !policy.terms(Some(operation), Some(caller.tier)).allowed {
             return Err(Refusal::new(Code::Forbidden).detail("no longer allowed"));
         }

@@ -104,6 +104,7 @@ fn upstream(endpoints: u16) -> Upstream {
         min_idle: 0,
         max_idle: 1,
         pool_idle_timeout: second,
+        tunnels: None,
         resilience: Resilience {
             retry: Retry {
                 attempts: 1,

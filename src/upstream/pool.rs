@@ -179,6 +179,7 @@ async fn over_http2<B: RequestBody>(
     mut request: Request<B>,
 ) -> Tried<B> {
     version::to_http2(&mut request, endpoint);
+    stream.count_interim(&mut request);
     let again = version::repeat(&request);
     match stream.sender().try_send_request(request).await {
         Ok(response) if response.headers().len() > MAX_FIELDS => {

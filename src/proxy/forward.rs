@@ -57,8 +57,7 @@ pub async fn send(
     pool: &Arc<Pool<Upload>>,
 ) -> Result<Reply, Box<Refusal>> {
     let Checked { head, body, progress } = checked;
-    let mut request = Request::from_parts(upstream_head(exchange, head)?, body);
-    count_informational(exchange, &mut request);
+    let request = Request::from_parts(upstream_head(exchange, head)?, body);
     let asked = Instant::now();
     let answer = deliver::request(exchange, permit, request, &progress, pool).await;
     exchange.facts.request_bytes += progress.bytes();
@@ -124,12 +123,6 @@ fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refu
         fields.insert(name, value.clone());
     }
     Ok(head)
-}
-
-/// Answers 1xx go no further: the caller has its `100 Continue` from us, and the rest is of no use to it.
-fn count_informational(exchange: &Exchange, request: &mut Request<Upload>) {
-    let metrics = Arc::clone(&exchange.shared.telemetry.metrics);
-    hyper::ext::on_informational(request, move |_| metrics.upstream_informational.add(1));
 }
 
 fn introduce(exchange: &Exchange, fields: &mut HeaderMap, said: Said, host: &HeaderValue) {

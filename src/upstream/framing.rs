@@ -109,6 +109,8 @@ pub struct Passed {
     pub bytes: usize,
     /// Whether the answer ended with the last of these.
     pub ended: bool,
+    /// Heads of interim answers (1xx) that ended in them.
+    pub interim: u32,
 }
 
 /// Follows the answers of one connection.
@@ -117,6 +119,8 @@ pub struct Inspector {
     state: State,
     /// Bytes of the interim answers so far.
     interim: usize,
+    /// Interim answers that nobody was told of yet.
+    untold: u32,
 }
 
 #[derive(Debug, Default)]
@@ -153,14 +157,12 @@ impl Inspector {
     /// # Errors
     /// When the bytes are no proper answer. The inspector is of no use then, nor is the connection.
     pub fn inspect(&mut self, bytes: &[u8], asked: Asked) -> Result<Passed, Fault> {
-        let mut used = 0;
-        while used < bytes.len() {
+        let (mut used, mut ended) = (0, false);
+        while used < bytes.len() && !ended {
             used += self.step(&bytes[used..], asked)?;
-            if matches!(self.state, State::Between) {
-                return Ok(Passed { bytes: used, ended: true });
-            }
+            ended = matches!(self.state, State::Between);
         }
-        Ok(Passed { bytes: used, ended: false })
+        Ok(Passed { bytes: used, ended, interim: std::mem::take(&mut self.untold) })
     }
 
     /// Takes in as much as one state can. Only the end of an answer leaves `Between` behind.
@@ -231,6 +233,7 @@ impl Inspector {
 
     fn interim(&mut self, bytes: usize) -> Result<State, Fault> {
         self.interim += bytes;
+        self.untold = self.untold.saturating_add(1);
         if self.interim > MAX_HEAD {
             return Err(Fault::TooManyInterim);
         }

@@ -4,7 +4,8 @@
 //! Right before the first byte of a request leaves on a connection that was
 //! idle, the kernel is asked whether the upstream has closed it meanwhile: the
 //! runtime may not have noticed yet. Then nothing of the request was written,
-//! and it goes out on another connection.
+//! and it goes out on another connection. A connection that has proved that it is
+//! kept open, and was idle for less than a moment, is not asked: see [`TRUSTED`].
 //!
 //! # Failure
 //! A [`Fault`] ends the connection with an error that carries it. What the
@@ -26,6 +27,11 @@ use super::{
     wire::{Use, Wire},
 };
 
+/// Answers after which a connection is not asked whether it was closed within a moment. An upstream
+/// that closes after an answer without saying so does that after the first, or the first few; when one
+/// dies, what it has in hand is lost just as what reaches it in the same moment.
+const TRUSTED: u32 = 16;
+
 /// One connection's byte stream.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -34,8 +40,8 @@ pub(super) struct Link {
     inspects: Inspects,
     /// Whether some of the running request has been written.
     begun: bool,
-    /// Whether a request was answered before.
-    used: bool,
+    /// Answers that have ended.
+    answers: u32,
     /// Whether the upstream sent what it should not have: nothing more is read.
     spoiled: bool,
     _place: Place,
@@ -63,7 +69,7 @@ impl Link {
     }
 
     fn new(socket: Socket, wire: Arc<Wire>, place: Place, inspects: Inspects) -> Self {
-        Self { socket, wire, inspects, begun: false, used: false, spoiled: false, _place: place }
+        Self { socket, wire, inspects, begun: false, answers: 0, spoiled: false, _place: place }
     }
 
     /// Notes that something is written. After an early answer that is the rest of its request.
@@ -73,11 +79,14 @@ impl Link {
 
     /// Whether a request is about to be written to a connection that is not what it seems.
     fn is_stale(&self) -> bool {
+        if self.answers >= TRUSTED && self.wire.was_idle_briefly() {
+            return false;
+        }
         match self.socket.unread() {
             Unread::Nothing => false,
             Unread::End => true,
             // A server may send session tickets right after the handshake.
-            Unread::Bytes => self.used || !self.socket.is_tls(),
+            Unread::Bytes => self.answers > 0 || !self.socket.is_tls(),
         }
     }
 
@@ -97,9 +106,11 @@ impl Link {
         };
         let asked = if self.begun { self.wire.asked() } else { Asked::Nothing };
         let passed = inspector.inspect(read, asked)?;
+        self.wire.count_interim(passed.interim);
         if passed.ended {
             self.spoiled = passed.bytes < read.len();
-            (self.begun, self.used) = (false, true);
+            self.begun = false;
+            self.answers = self.answers.saturating_add(1);
             self.wire.answered();
             buffer.set_filled(before + passed.bytes);
         }

@@ -185,6 +185,7 @@ async fn over_http2<B: RequestBody>(
     if tunnel && !stream.has_tunnels() {
         return Err((SendError::NoTunnels, None));
     }
+    stream.count_interim(&mut request);
     let again = version::repeat(&request);
     match stream.sender().try_send_request(request).await {
         Ok(response) if response.headers().len() > MAX_FIELDS => {

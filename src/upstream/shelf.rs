@@ -148,8 +148,10 @@ impl<B> Shelf<B> {
             }
         }
         while let Some(newest) = self.idle.pop() {
-            if newest.since.elapsed() < longest_idle && newest.sender.is_ready() {
+            let idle = newest.since.elapsed();
+            if idle < longest_idle && newest.sender.is_ready() {
                 newest.wire.note(Use::Busy);
+                newest.wire.idled(idle);
                 let (sender, wire, spot) = (newest.sender, newest.wire, Arc::clone(&self.spot));
                 return Some(Taken::Http1(Own { sender, wire, spot }));
             }

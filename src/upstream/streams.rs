@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::Request;
 use hyper::client::conn::http2::{Connection, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
@@ -80,6 +81,12 @@ impl<B> Streams<B> {
 pub(super) struct Stream<B>(Arc<Streams<B>>);
 
 impl<B> Stream<B> {
+    /// Counts the answers 1xx to `request`: nobody reads the frames of this connection but the library.
+    pub(super) fn count_interim(&self, request: &mut Request<B>) {
+        let wire = Arc::clone(&self.0.wire);
+        hyper::ext::on_informational(request, move |_| wire.count_interim(1));
+    }
+
     /// What requests are handed to.
     pub(super) fn sender(&self) -> SendRequest<B> {
         self.0.sender.clone()

@@ -1,8 +1,11 @@
 //! What the pool and a connection's byte stream know of each other.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use http::{HeaderMap, Method, header};
@@ -11,6 +14,9 @@ use tokio::sync::Notify;
 use super::framing::Asked;
 use crate::telemetry::{Gauge, Metrics};
 
+/// A connection that was idle for less was idle for a moment only.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// Shared by one connection's byte stream and whoever holds the connection.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -18,6 +24,8 @@ pub(super) struct Wire {
     asked: AtomicU8,
     /// A [`Use`], as its number.
     uses: AtomicU8,
+    /// Whether it was idle for a moment only before the running request.
+    brief: AtomicBool,
     /// Whether the upstream's first HTTP/2 frame has come.
     greeted: Notify,
     metrics: Arc<Metrics>,
@@ -42,7 +50,7 @@ impl Wire {
         let metrics = Arc::clone(metrics);
         let asked = AtomicU8::new(Asked::Nothing as u8);
         let uses = AtomicU8::new(Use::Idle as u8);
-        Arc::new(Self { asked, uses, greeted: Notify::new(), metrics })
+        Arc::new(Self { asked, uses, brief: AtomicBool::new(false), greeted: Notify::new(), metrics })
     }
 
     /// Says what the next request is, before it is handed to the connection.
@@ -66,6 +74,24 @@ impl Wire {
     /// Says that the running request has been answered.
     pub(super) fn answered(&self) {
         self.asked.store(Asked::Nothing as u8, Relaxed);
+    }
+
+    /// Says how long it was idle before the next request.
+    pub(super) fn idled(&self, time: Duration) {
+        self.brief.store(time < MOMENT, Relaxed);
+    }
+
+    /// Whether it was idle for a moment only.
+    pub(super) fn was_idle_briefly(&self) -> bool {
+        self.brief.load(Relaxed)
+    }
+
+    /// Counts answers 1xx. They go no further: the caller has its `100 Continue` from us, and the
+    /// rest is of no use to it.
+    pub(super) fn count_interim(&self, answers: u32) {
+        if answers > 0 {
+            self.metrics.upstream_informational.add(u64::from(answers));
+        }
     }
 
     /// Says that the upstream's first HTTP/2 frame has come.

@@ -7,6 +7,7 @@
 //! Every provider counts in its own way; [`Usage`] is the one form that they are all
 //! brought to before a price is looked up.
 
+pub mod price;
 pub mod usage;
 
 pub use usage::{Confidence, Source, Usage};

@@ -50,6 +50,14 @@ impl NanoUsd {
         Self(self.0.saturating_sub(other.0))
     }
 
+    /// Reads dollars without their sign: `0.15`.
+    ///
+    /// # Errors
+    /// What is no plain decimal, has more than 9 decimals, or does not fit.
+    pub fn from_dollars(text: &str) -> Result<Self, UnitError> {
+        decimal(text, PLACES).map(Self)
+    }
+
     /// Writes dollars with a fixed number of decimals and no sign, as headers want them.
     ///
     /// Rounds to the nearest, a half upward. `decimals` above 9 counts as 9. Allocates nothing.
@@ -62,8 +70,7 @@ impl FromStr for NanoUsd {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let number = text.strip_prefix('$').ok_or(UnitError::NoDollarSign)?;
-        decimal(number, PLACES).map(Self)
+        Self::from_dollars(text.strip_prefix('$').ok_or(UnitError::NoDollarSign)?)
     }
 }
 

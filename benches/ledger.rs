@@ -27,7 +27,7 @@ fn limits() -> Arc<Limits> {
         limit("*", Unit::NanoUsd, budget(Period::Day)),
         limit("*", Unit::NanoUsd, budget(Period::Month)),
     ]);
-    Arc::new(Limits { limits, concurrency: None })
+    Arc::new(Limits { limits, ..Limits::default() })
 }
 
 async fn rounds(store: &impl Store, outcome: Outcome, subjects: &[String], from: u64) {

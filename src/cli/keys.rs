@@ -88,7 +88,7 @@ impl New {
         let text = self.file.text()?;
         parse(&self.file.keys, &text)?;
         if !is_verified_name(&self.subject) {
-            return Err("a subject may not begin with `path:` or `address:`".into());
+            return Err("a subject may not begin with `path:`, `address:` or `pool:`".into());
         }
         let (mut secret, mut id) = ([0_u8; 32], [0_u8; 6]);
         rand::rng().fill_bytes(&mut secret);

@@ -63,8 +63,9 @@ impl Batch {
     pub(super) fn put(&mut self, account: &Account) {
         let mut row = Vec::new();
         put_number(&mut row, account.latest());
-        put_number(&mut row, account.slots().len() as u64);
-        for slot in account.slots() {
+        let kept = || account.slots().iter().filter(|slot| slot.is_kept());
+        put_number(&mut row, kept().count() as u64);
+        for slot in kept() {
             put_slot(&mut row, slot);
             self.names.entry(slot.name.id).or_insert_with(|| slot.name.clone());
         }
@@ -257,6 +258,8 @@ fn put_slot(row: &mut Vec<u8>, slot: &Slot) {
             put_number(row, tally.last());
             put_number(row, tally.until());
         }
+        // Not kept, and so not here.
+        Usage::InFlight(_) | Usage::Moved(_) => {}
     }
 }
 
@@ -275,6 +278,7 @@ fn read_slot(row: &mut Reader<'_>, names: &Names) -> Option<Slot> {
         Usage::Period(tally) => {
             *tally = Tally::restored(row.number()?, row.number()?, row.number()?)
         }
+        Usage::InFlight(_) | Usage::Moved(_) => return None,
     }
     Some(Slot { name, generation: 0, usage })
 }

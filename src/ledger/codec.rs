@@ -42,6 +42,8 @@ pub(super) fn put_name(out: &mut Vec<u8>, name: &Name) {
         }
         SpanKey::Period(Period::Day) => out.push(1),
         SpanKey::Period(Period::Month) => out.push(2),
+        SpanKey::Period(Period::Week) => out.push(3),
+        SpanKey::InFlight => out.push(4),
     }
     put_text(out, &name.scope);
 }
@@ -62,6 +64,10 @@ pub(super) fn put_step(out: &mut Vec<u8>, step: Step) {
             put_number(out, total);
             put_number(out, last);
             put_number(out, until);
+        }
+        Step::Adopt { from } => {
+            out.push(3);
+            put_id(out, from);
         }
     }
 }
@@ -117,6 +123,8 @@ impl<'a> Reader<'a> {
             0 => SpanKey::Window { ms: self.number()?.max(1) },
             1 => SpanKey::Period(Period::Day),
             2 => SpanKey::Period(Period::Month),
+            3 => SpanKey::Period(Period::Week),
+            4 => SpanKey::InFlight,
             _ => return None,
         };
         let scope: Arc<str> = self.text()?.into();
@@ -132,6 +140,7 @@ impl<'a> Reader<'a> {
             (2, false) => {
                 Step::Set { total: self.number()?, last: self.number()?, until: self.number()? }
             }
+            (3, _) => Step::Adopt { from: self.id()? },
             _ => return None,
         })
     }

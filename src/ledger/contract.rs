@@ -29,7 +29,7 @@ pub(super) fn budget(period: Period, zone: &str, amount: u64) -> Limit {
 }
 
 pub(super) fn limits(limits: impl IntoIterator<Item = Limit>) -> Arc<Limits> {
-    Arc::new(Limits { limits: limits.into_iter().collect(), concurrency: None })
+    Arc::new(Limits { limits: limits.into_iter().collect(), ..Limits::default() })
 }
 
 fn hourly(amount: u64) -> Arc<Limits> {
@@ -37,7 +37,7 @@ fn hourly(amount: u64) -> Arc<Limits> {
 }
 
 fn crowd(concurrency: u32) -> Arc<Limits> {
-    Arc::new(Limits { limits: Box::default(), concurrency: NonZeroU32::new(concurrency) })
+    Arc::new(Limits { concurrency: NonZeroU32::new(concurrency), ..Limits::default() })
 }
 
 pub(super) fn demand(limits: &Arc<Limits>, now: u64) -> Demand<'_> {
@@ -113,6 +113,7 @@ async fn a_refund_gives_back_cost_count_and_place(store: impl Store) {
             budget(Period::Month, "UTC", 2 * CENT),
         ]),
         concurrency: NonZeroU32::new(1),
+        ..Limits::default()
     });
     for round in 0..5 {
         let (hold, standing) = admitted(&store, demand(&mixed, NOON + round)).await;
@@ -265,7 +266,7 @@ async fn a_hold_is_raised_whole_or_not_at_all(store: impl Store) {
     let standing = store.raise(&mut hold, raise(300, NOON + 1)).await.unwrap().unwrap();
     assert_eq!(standing.states.iter().map(|s| s.used).collect::<Vec<_>>(), [1, 300]);
     let refusal = store.raise(&mut hold, raise(501, NOON + 2)).await.unwrap().unwrap_err();
-    assert_eq!(refusal.limit, Exceeded::Limit(1));
+    assert_eq!(refusal.limit, Exceeded::Never(1));
     store.raise(&mut hold, raise(500, NOON + 2)).await.unwrap().unwrap();
     assert_eq!(used(&store, NOON + 2).await, [1, 500]);
     store.settle(hold, Outcome::Refund, Timestamp(NOON + 3));

@@ -12,9 +12,11 @@
 //!
 //! [`Store::settle`]: crate::ledger::Store::settle
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::Rng;
 use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
@@ -70,7 +72,7 @@ pub enum Decision {
 /// The state of every limit right after a decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// One entry per limit, in policy order.
+    /// One entry per limit, in the order of [`Limits::all`].
     pub states: SmallVec<[LimitState; 8]>,
     /// In shadow mode: why the request would have been refused.
     pub excess: Option<Excess>,
@@ -110,46 +112,107 @@ pub struct Excess {
 /// Which limit was exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exceeded {
-    /// Index into [`Limits::limits`].
+    /// Index into [`Limits::all`].
     Limit(usize),
-    /// Too many requests in flight.
+    /// Index into [`Limits::all`]: the request asks for more than the limit has when nothing is used.
+    /// It never fits as it is, whatever the wait that is told.
+    Never(usize),
+    /// Too many requests of the subject in flight.
     Concurrency,
+}
+
+impl Exceeded {
+    /// The limit, unless it is the subject's concurrency.
+    pub fn index(self) -> Option<usize> {
+        match self {
+            Self::Limit(index) | Self::Never(index) => Some(index),
+            Self::Concurrency => None,
+        }
+    }
 }
 
 /// Nobody knows when a request in flight ends; this is what its rivals are told to wait.
 pub const CONCURRENCY_WAIT: Duration = Duration::from_secs(1);
 
+/// One process that counts: drawn at random when its store is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaId(pub u64);
+
+impl ReplicaId {
+    /// Draws a new id.
+    pub fn mint() -> Self {
+        Self(rand::rng().next_u64())
+    }
+}
+
+/// The name of a reservation, minted by the store and by nobody else: never twice the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldId {
+    /// Who owns the hold.
+    pub replica: ReplicaId,
+    /// Its number there.
+    pub serial: u64,
+}
+
+/// 32 hex digits.
+impl fmt::Display for HoldId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.replica.0, self.serial)
+    }
+}
+
 /// Proof of a reservation, to be settled exactly once.
 #[derive(Debug)]
 #[must_use = "a hold that is not settled stays booked"]
 pub struct Hold {
+    pub(super) id: HoldId,
     pub(super) subject: Arc<str>,
     pub(super) hash: u64,
-    pub(super) charges: SmallVec<[Charge; 6]>,
+    pub(super) lease: Option<Timestamp>,
+    /// On the subject's counters, in the order of booking.
+    pub(super) charges: Charges,
+    /// On the counters under [`POOLS`](crate::policy::limit::POOLS).
+    pub(super) pooled: Charges,
 }
 
+/// What a hold has booked on one account.
+pub(super) type Charges = SmallVec<[Charge; 5]>;
+
 impl Hold {
+    /// The reservation's name.
+    pub fn id(&self) -> HoldId {
+        self.id
+    }
+
     /// Who is charged.
     pub fn subject(&self) -> &Arc<str> {
         &self.subject
     }
+
+    /// The process that made the reservation, and renews it.
+    pub fn owner(&self) -> ReplicaId {
+        self.id.replica
+    }
+
+    /// When the store gives the hold up unless its owner renews it; `None` as long as the process lives.
+    pub fn lease(&self) -> Option<Timestamp> {
+        self.lease
+    }
 }
 
-/// What a hold has booked on one counter.
-#[derive(Clone, Copy, Debug)]
+/// What a hold has booked on one counter at one time.
+///
+/// A hold that was raised may have several on one counter: each counts from when it was booked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Charge {
+    /// The counter, as its limit named it when the first of its charges was booked.
+    pub(super) counter: CounterId,
+    /// Where an account of this process has it; a remote store has no use for it.
     pub(super) slot: u32,
-    pub(super) generation: u32,
+    pub(super) generation: u16,
     pub(super) unit: Unit,
     pub(super) time: u64,
     pub(super) amount: u64,
-}
-
-impl Charge {
-    /// Nothing booked on a counter of this unit.
-    pub(super) fn none(unit: Unit) -> Self {
-        Self { slot: 0, generation: 0, unit, time: 0, amount: 0 }
-    }
 }
 
 /// How an admitted request ended.
@@ -171,14 +234,28 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub(super) fn amount(&self, charge: &Charge) -> u64 {
-        match (self, charge.unit) {
-            (Self::Refund, _) => 0,
-            (Self::Keep, _) | (Self::Actual { .. }, Unit::Requests) => charge.amount,
-            (Self::Actual { tokens, .. }, Unit::Tokens) => *tokens,
-            (Self::Actual { bytes, .. }, Unit::Bytes) => *bytes,
-            (Self::Actual { cost, .. }, Unit::NanoUsd) => cost.0,
+    /// What the request came to in this unit; `None` when what was booked stands.
+    pub(super) fn amount(&self, unit: Unit) -> Option<u64> {
+        match (self, unit) {
+            (Self::Refund, _) => Some(0),
+            (Self::Keep, _) | (Self::Actual { .. }, Unit::Requests) => None,
+            (Self::Actual { tokens, .. }, Unit::Tokens) => Some(*tokens),
+            (Self::Actual { bytes, .. }, Unit::Bytes) => Some(*bytes),
+            (Self::Actual { cost, .. }, Unit::NanoUsd) => Some(cost.0),
         }
+    }
+
+    /// What the charge at `index` comes to: the truth fills the charges of one counter in the
+    /// order of their booking, and what exceeds them belongs to the last.
+    pub(super) fn share(&self, charges: &[Charge], index: usize) -> u64 {
+        let charge = &charges[index];
+        let Some(actual) = self.amount(charge.unit) else { return charge.amount };
+        let same = |other: &&Charge| other.counter == charge.counter;
+        let earlier = charges[..index].iter().filter(same);
+        let before = earlier.fold(0, |sum: u64, other| sum.saturating_add(other.amount));
+        let rest = actual.saturating_sub(before);
+        let last = !charges[index + 1..].iter().any(|other| same(&other));
+        if last { rest } else { rest.min(charge.amount) }
     }
 }
 
@@ -187,7 +264,7 @@ impl Outcome {
 pub struct CounterUsage {
     /// The counter's key.
     pub id: CounterId,
-    /// The operation's name, or `*`.
+    /// The operation's name, or `*`; `tier:NAME`, `tier:NAME/OPERATION` or `operation:NAME` of a pool.
     pub scope: Arc<str>,
     /// What is counted.
     pub unit: Unit,

@@ -17,11 +17,13 @@ mod account;
 mod authority;
 mod checkpoint;
 mod codec;
+mod decide;
 mod decision;
 mod embedded;
 mod journal;
 mod lane;
 mod memory;
+mod rename;
 mod replay;
 mod shards;
 mod slot;
@@ -44,8 +46,8 @@ use std::sync::Arc;
 
 pub use authority::{Amount, Authority, Deed, Entry, EntryId, Epoch, Move, Outbox};
 pub use decision::{
-    CONCURRENCY_WAIT, CounterUsage, Decision, Demand, Exceeded, Excess, Hold, LimitState,
-    MAX_SUBJECT, Outcome, Refused, Standing,
+    CONCURRENCY_WAIT, CounterUsage, Decision, Demand, Exceeded, Excess, Hold, HoldId, LimitState,
+    MAX_SUBJECT, Outcome, Refused, ReplicaId, Standing,
 };
 pub use embedded::{Embedded, Options};
 pub use memory::Memory;
@@ -71,12 +73,13 @@ pub trait Store: Send + Sync + 'static {
         demand: Demand<'_>,
     ) -> impl Future<Output = Result<Decision, StoreError>> + Send;
 
-    /// Raises a hold to a better estimate before the request is forwarded.
+    /// Raises a hold to a better estimate: after the body was read, and while a stream runs.
     ///
     /// `demand` states the new totals, not the difference, and the subject and limits
-    /// of the reservation. All or nothing: on a refusal the hold stays as it was, and
-    /// is to be refunded. A smaller estimate changes nothing. The request itself is
-    /// not counted again.
+    /// of the reservation. All or nothing: on a refusal the hold stays as it was.
+    /// A smaller estimate changes nothing. The request itself is not counted again.
+    /// The difference counts from now, and in the present period; what was booked
+    /// before counts from when it was booked.
     ///
     /// # Errors
     /// The store cannot count this request; the hold may be raised or not, and is to be refunded.
@@ -88,11 +91,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends a hold. Never waits and never fails: what needs I/O is retried behind the scenes.
     ///
-    /// A hold whose period has rolled over, or whose subject was reset, gives back its
-    /// concurrency slot and touches no count.
+    /// Each part of a hold is settled where it was booked. A part whose period has rolled over,
+    /// or whose subject was reset since, gives back its concurrency slot and touches no count.
     fn settle(&self, hold: Hold, outcome: Outcome, now: Timestamp);
 
     /// What a subject has used: one entry per counter, in the order of first use.
+    /// The pools are the subject [`POOLS`](crate::policy::limit::POOLS).
     ///
     /// # Errors
     /// The store cannot be asked.
@@ -102,7 +106,7 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<CounterUsage>, StoreError>> + Send;
 
-    /// The first `limit` known subjects that begin with `prefix`, sorted.
+    /// The first `limit` known subjects that begin with `prefix`, sorted, without the pools.
     ///
     /// # Errors
     /// The store cannot be asked.
@@ -199,6 +203,9 @@ pub enum StoreError {
     /// The server that keeps the counts does not answer.
     #[error("the store's server does not answer")]
     Away,
+    /// The subject has the name under which the pools are counted.
+    #[error("the subject has the name of the pools")]
+    ReservedSubject,
     /// The hold was not made by this store.
     #[error("the hold is not of this store")]
     UnknownHold,

@@ -101,8 +101,8 @@ fn policy(amounts: &[u64; 6]) -> [Arc<Limits>; 2] {
     chat.push(quota("chat", Unit::Requests, 10, amounts[4]));
     let concurrency = u32::try_from(amounts[5]).ok().and_then(std::num::NonZeroU32::new);
     [
-        Arc::new(Limits { limits: chat.into(), concurrency }),
-        Arc::new(Limits { limits: shared("draw").into(), concurrency: None }),
+        Arc::new(Limits { limits: chat.into(), concurrency, ..Limits::default() }),
+        Arc::new(Limits { limits: shared("draw").into(), ..Limits::default() }),
     ]
 }
 

@@ -28,15 +28,21 @@ struct Booking {
     /// What the hold charged, and what of it still counts.
     charged: u64,
     amount: u64,
+    /// Its subject was reset since.
+    forgotten: bool,
 }
 
 pub(super) type Verdict = Result<u64, (Exceeded, Duration)>;
 
 impl Oracle {
     fn live(booking: &Booking, span: &Span, now: u64) -> bool {
+        if booking.forgotten {
+            return false;
+        }
         match span {
             Span::Window(length) => booking.time + length.as_millis() as u64 > now,
             Span::Period(calendar) => booking.time >= calendar.bounds(Timestamp(now)).start.0,
+            Span::InFlight => booking.hold != 0,
         }
     }
 
@@ -47,26 +53,41 @@ impl Oracle {
         others.filter(|b| Self::live(b, limit.counter.span(), now)).map(|b| b.amount).sum()
     }
 
-    /// The charge of a hold on a counter, unless its period has ended.
-    fn charge(&self, hold: u64, limit: &Limit, now: u64) -> Option<usize> {
-        let window = matches!(limit.counter.span(), Span::Window(_));
-        let counts = |b: &Booking| window || Self::live(b, limit.counter.span(), now);
-        let mine = |b: &Booking| hold != 0 && b.hold == hold && b.counter == limit.counter.id();
-        self.bookings.iter().position(|b| mine(b) && counts(b))
+    /// What a hold has charged on a counter, whenever that was.
+    fn charged(&self, hold: u64, limit: &Limit) -> u64 {
+        let mine = |b: &&Booking| hold != 0 && b.hold == hold && b.counter == limit.counter.id();
+        self.bookings.iter().filter(mine).map(|b| b.charged).sum()
     }
 
-    /// The first instant at which the amount fits, by trying every one at which something leaves.
-    fn wait(&self, subject: usize, limit: &Limit, need: u64, now: u64, hold: u64) -> u64 {
+    /// The last booking of a hold on a counter, if another at `now` joins it.
+    fn joined(&self, hold: u64, limit: &Limit, now: u64) -> Option<usize> {
+        let mine = |b: &Booking| hold != 0 && b.hold == hold && b.counter == limit.counter.id();
+        let last = self.bookings.iter().rposition(mine)?;
+        let near = match limit.counter.span() {
+            Span::Window(length) => {
+                let part = (length.as_millis() as u64).div_ceil(16);
+                !self.bookings[last].forgotten && self.bookings[last].time / part == now / part
+            }
+            span => Self::live(&self.bookings[last], span, now),
+        };
+        near.then_some(last)
+    }
+
+    /// The first instant at which `more` fits, by trying every one at which something of others leaves.
+    fn wait(&self, subject: usize, limit: &Limit, more: u64, now: u64, hold: u64) -> u64 {
         let length = match limit.counter.span() {
             Span::Period(calendar) => return calendar.bounds(Timestamp(now)).end.0 - now,
+            Span::InFlight => return CONCURRENCY_WAIT.as_millis() as u64,
             Span::Window(length) => length.as_millis() as u64,
         };
         let mut instants: Vec<u64> =
             self.bookings.iter().map(|b| b.time + length).filter(|t| *t > now).collect();
         instants.sort_unstable();
+        let own = self.used(subject, limit, now, 0) - self.used(subject, limit, now, hold);
+        let own = if hold == 0 { 0 } else { own };
         let fits = instants
             .into_iter()
-            .find(|t| self.used(subject, limit, *t, hold) + need <= limit.amount);
+            .find(|t| self.used(subject, limit, *t, hold) + own + more <= limit.amount);
         fits.map_or(length, |t| t - now)
     }
 
@@ -85,20 +106,18 @@ impl Oracle {
             excess = Some((Exceeded::Concurrency, CONCURRENCY_WAIT));
         }
         for (position, limit) in demand.limits.limits.iter().enumerate() {
-            let need = demand.amount(limit.counter.unit());
-            let own = self.charge(raised, limit, now);
-            let without = if own.is_some() { raised } else { 0 };
-            let covered = own.is_some_and(|i| self.bookings[i].charged >= need);
-            if need == 0
-                || covered
-                || self.used(subject, limit, now, without) + need <= limit.amount
-            {
+            let whole = demand.amount(limit.counter.unit());
+            let more = whole.saturating_sub(self.charged(raised, limit));
+            if more == 0 || self.used(subject, limit, now, 0) + more <= limit.amount {
                 continue;
             }
-            let wait = self.wait(subject, limit, need, now, without) + (now - demand.now.0);
-            let wait = Duration::from_millis(wait);
-            if excess.is_none_or(|(_, longest)| longest < wait) {
-                excess = Some((Exceeded::Limit(position), wait));
+            let wait = self.wait(subject, limit, more, now, raised) + (now - demand.now.0);
+            let never = whole > limit.amount;
+            let met = if never { Exceeded::Never(position) } else { Exceeded::Limit(position) };
+            let found = (met, Duration::from_millis(wait));
+            let rank = |(met, wait): (Exceeded, _)| (matches!(met, Exceeded::Never(_)), wait);
+            if excess.is_none_or(|excess| rank(excess) < rank(found)) {
+                excess = Some(found);
             }
         }
         match excess {
@@ -115,22 +134,21 @@ impl Oracle {
         let hold = if raised == 0 { self.serial } else { raised };
         for limit in &demand.limits.limits {
             let amount = demand.amount(limit.counter.unit());
-            let own = self.charge(raised, limit, now);
-            if own.is_some_and(|i| self.bookings[i].charged >= amount) {
+            let amount = amount.saturating_sub(self.charged(hold, limit));
+            if let (Some(last), true) = (self.joined(hold, limit, now), amount > 0) {
+                let booking = &mut self.bookings[last];
+                booking.time = now;
+                booking.charged += amount;
+                booking.amount += amount;
                 continue;
             }
-            if let Some(own) = own {
-                self.bookings.remove(own);
-            }
             let counter = limit.counter.id();
-            self.bookings.push(Booking {
-                subject,
-                counter,
-                hold,
-                time: now,
-                charged: amount,
-                amount,
-            });
+            let first = !self.bookings.iter().any(|b| b.hold == hold && b.counter == counter);
+            if amount > 0 || first {
+                let (time, charged, forgotten) = (now, amount, false);
+                let new = Booking { subject, counter, hold, time, charged, amount, forgotten };
+                self.bookings.push(new);
+            }
         }
         hold
     }
@@ -146,32 +164,38 @@ impl Oracle {
         let now = self.latest[subject].max(now);
         self.latest[subject] = now;
         self.in_flight[subject] -= 1;
-        let mut late = Vec::new();
-        for booking in self.bookings.iter_mut().filter(|b| b.hold == hold) {
+        let of_hold = |b: &Booking| b.subject == subject && b.hold == hold;
+        let mine: Vec<usize> =
+            (0..self.bookings.len()).filter(|i| of_hold(&self.bookings[*i])).collect();
+        for (nth, &index) in mine.iter().enumerate() {
+            let booking = self.bookings[index].clone();
+            let same = |i: &&usize| self.bookings[**i].counter == booking.counter;
+            let before: u64 =
+                mine[..nth].iter().filter(same).map(|i| self.bookings[*i].charged).sum();
+            let last = !mine[nth + 1..].iter().any(|i| same(&i));
             let (unit, window) = units(booking.counter);
-            let actual = match (outcome, unit) {
-                (Outcome::Refund, _) => 0,
-                (Outcome::Actual { cost, .. }, Unit::NanoUsd) => cost.0,
-                (Outcome::Actual { tokens, .. }, Unit::Tokens) => tokens,
-                _ => booking.amount,
+            let whole = match (outcome, unit) {
+                (Outcome::Refund, _) => Some(0),
+                (Outcome::Actual { cost, .. }, Unit::NanoUsd) => Some(cost.0),
+                (Outcome::Actual { tokens, .. }, Unit::Tokens) => Some(tokens),
+                _ => None,
             };
-            if window && actual > booking.charged {
-                late.push(Booking {
-                    hold: 0,
-                    time: now,
-                    amount: actual - booking.charged,
-                    ..booking.clone()
-                });
+            let share = whole.map(|whole| whole.saturating_sub(before));
+            let share = share.map_or(booking.charged, |share| {
+                if last { share } else { share.min(booking.charged) }
+            });
+            if window && share > booking.charged && !booking.forgotten {
+                let amount = share - booking.charged;
+                self.bookings.push(Booking { hold: 0, time: now, amount, ..booking });
             } else {
-                booking.amount = actual;
+                self.bookings[index].amount = share;
             }
-            booking.hold = 0;
         }
-        self.bookings.extend(late);
+        mine.into_iter().for_each(|index| self.bookings[index].hold = 0);
     }
 
     pub(super) fn forget(&mut self, subject: usize) {
-        self.bookings.retain(|b| b.subject != subject);
+        self.bookings.iter_mut().filter(|b| b.subject == subject).for_each(|b| b.forgotten = true);
     }
 
     pub(super) fn crash(&mut self) {

@@ -22,9 +22,12 @@ use hashbrown::hash_table::Entry;
 use crate::clock::Timestamp;
 use crate::ledger::StoreError;
 use crate::ledger::account::{Account, Moves, Sweep};
+use crate::ledger::decide::{self, Changes, Parties};
 use crate::ledger::decision::{
-    CounterUsage, Decision, Demand, Hold, MAX_SUBJECT, Outcome, Refused, Standing,
+    CounterUsage, Decision, Demand, Hold, HoldId, MAX_SUBJECT, Outcome, Refused, ReplicaId,
+    Standing,
 };
+use crate::policy::limit::POOLS;
 
 /// Enough that two of a few dozen threads rarely meet.
 const SHARDS: usize = 64;
@@ -63,7 +66,9 @@ impl Lane for () {
 /// All accounts of a store.
 #[derive(Debug)]
 pub(super) struct Shards<L> {
+    /// The last one has the account of the pools only, and is always locked after any other.
     shards: Box<[Padded<L>]>,
+    replica: ReplicaId,
     hasher: RandomState,
     subjects: AtomicUsize,
     max_subjects: usize,
@@ -79,6 +84,8 @@ struct Padded<L>(Mutex<Shard<L>>);
 pub(super) struct Shard<L> {
     pub(super) accounts: HashTable<Account>,
     pub(super) lane: L,
+    /// Holds that were made here.
+    holds: u64,
     /// When a full store last looked for room here.
     searched: Timestamp,
 }
@@ -87,10 +94,11 @@ impl<L: Lane> Shards<L> {
     pub(super) fn new(max_subjects: usize, mut lane: impl FnMut() -> L) -> Self {
         let shard = |_| {
             let (accounts, searched) = (HashTable::new(), Timestamp(0));
-            Padded(Mutex::new(Shard { accounts, lane: lane(), searched }))
+            Padded(Mutex::new(Shard { accounts, lane: lane(), holds: 0, searched }))
         };
         Self {
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: (0..=SHARDS).map(shard).collect(),
+            replica: ReplicaId::mint(),
             hasher: RandomState::default(),
             subjects: AtomicUsize::new(0),
             max_subjects,
@@ -102,20 +110,31 @@ impl<L: Lane> Shards<L> {
         if demand.subject.len() > MAX_SUBJECT {
             return Err(StoreError::SubjectTooLong { bytes: demand.subject.len() });
         }
+        if demand.subject == POOLS {
+            return Err(StoreError::ReservedSubject);
+        }
         let hash = self.hasher.hash_one(demand.subject);
         let mut shard = self.shard(hash);
-        let Shard { accounts, lane, searched } = &mut *shard;
-        let account = match accounts.find_mut(hash, |a| *a.subject == *demand.subject) {
+        let id = self.next_hold(&mut shard, hash);
+        let Shard { accounts, lane, searched, .. } = &mut *shard;
+        let own = match accounts.find_mut(hash, |a| *a.subject == *demand.subject) {
             Some(account) => account,
             None => {
                 self.make_room(accounts, lane, searched, demand.now)?;
-                self.admit(accounts, Account::new(demand.subject, hash))
+                admit(accounts, Account::new(demand.subject, hash))
             }
         };
-        let (decision, moves) = account.reserve(demand);
-        if let (Decision::Admitted(hold, _), Err(error)) = (&decision, lane.record(account, &moves))
-        {
-            account.settle(hold, Outcome::Refund, demand.now);
+        let mut pools = self.pools(demand);
+        let mut pool = pools.as_mut().map(|pools| self.pool(pools));
+        let parties =
+            Parties { own: &mut *own, pool: pool.as_mut().map(|(account, _)| &mut **account) };
+        let (decision, changes) = decide::reserve(parties, demand, id);
+        let recorded = record((own, lane), pool.as_mut(), &changes);
+        if let (Decision::Admitted(hold, _), Err(error)) = (&decision, recorded) {
+            own.settle(&hold.charges, Outcome::Refund, demand.now);
+            if let Some((pool, _)) = pool {
+                pool.settle(&hold.pooled, Outcome::Refund, demand.now);
+            }
             return Err(error);
         }
         Ok(decision)
@@ -128,29 +147,38 @@ impl<L: Lane> Shards<L> {
     ) -> Result<Result<Standing, Refused>, StoreError> {
         let mut shard = self.shard(hold.hash);
         let Shard { accounts, lane, .. } = &mut *shard;
-        let Some(account) = accounts.find_mut(hold.hash, |a| *a.subject == *hold.subject) else {
+        let Some(own) = accounts.find_mut(hold.hash, |a| *a.subject == *hold.subject) else {
             return Err(StoreError::UnknownHold);
         };
-        let (verdict, moves) = account.raise(hold, demand);
+        let mut pools = self.pools(demand);
+        let mut pool = pools.as_mut().map(|pools| self.pool(pools));
+        let parties =
+            Parties { own: &mut *own, pool: pool.as_mut().map(|(account, _)| &mut **account) };
+        let (verdict, changes) = decide::raise(parties, hold, demand);
         // On an error the hold stays raised: its owner refunds it in full.
-        lane.record(account, &moves)?;
+        record((own, lane), pool.as_mut(), &changes)?;
         Ok(verdict)
     }
 
     pub(super) fn settle(&self, hold: &Hold, outcome: Outcome, now: Timestamp) {
-        let mut shard = self.shard(hold.hash);
-        let Shard { accounts, lane, .. } = &mut *shard;
-        // An account stays while holds are out, so it is there.
-        if let Some(account) = accounts.find_mut(hold.hash, |a| *a.subject == *hold.subject) {
-            let moves = account.settle(hold, outcome, now);
-            // A lane that could not write remembers to: the next checkpoint has the account.
-            let _ = lane.record(account, &moves);
+        let end = |shard: &mut Shard<L>, hash, subject: &str, charges: &[_]| {
+            let Shard { accounts, lane, .. } = shard;
+            // An account stays while holds are out, so it is there.
+            if let Some(account) = accounts.find_mut(hash, |a| *a.subject == *subject) {
+                let moves = account.settle(charges, outcome, now);
+                // A lane that could not write remembers to: the next checkpoint has the account.
+                let _ = lane.record(account, &moves);
+            }
+        };
+        end(&mut self.shard(hold.hash), hold.hash, &hold.subject, &hold.charges);
+        if !hold.pooled.is_empty() {
+            let hash = self.hasher.hash_one(POOLS);
+            end(&mut lock(&self.shards[SHARDS]), hash, POOLS, &hold.pooled);
         }
     }
 
     pub(super) fn reset(&self, subject: &str) -> Result<bool, StoreError> {
-        let hash = self.hasher.hash_one(subject);
-        let mut shard = self.shard(hash);
+        let (hash, mut shard) = self.shard_of(subject);
         let Shard { accounts, lane, .. } = &mut *shard;
         let Some(account) = accounts.find_mut(hash, |a| *a.subject == *subject) else {
             return Ok(false);
@@ -162,23 +190,29 @@ impl<L: Lane> Shards<L> {
 
     /// Drops empty accounts of the next shard; returns how many.
     pub(super) fn sweep(&self, now: Timestamp) -> usize {
-        let next = self.next_sweep.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        let next = self.next_sweep.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        if next == 0 {
+            let mut pools = lock(&self.shards[SHARDS]);
+            let Shard { accounts, lane, .. } = &mut *pools;
+            sweep_shard(accounts, lane, now, Sweep::Gentle);
+        }
         let mut shard = lock(&self.shards[next]);
         let Shard { accounts, lane, .. } = &mut *shard;
-        self.sweep_shard(accounts, lane, now, Sweep::Gentle)
+        let dropped = sweep_shard(accounts, lane, now, Sweep::Gentle);
+        self.subjects.fetch_sub(dropped, Ordering::Relaxed);
+        dropped
     }
 
     pub(super) fn usage(&self, subject: &str, now: Timestamp) -> Vec<CounterUsage> {
-        let hash = self.hasher.hash_one(subject);
-        let shard = self.shard(hash);
+        let (hash, shard) = self.shard_of(subject);
         let account = shard.accounts.find(hash, |a| *a.subject == *subject);
         account.map(|account| account.usage(now)).unwrap_or_default()
     }
 
-    /// The first `limit` subjects that begin with `prefix`, sorted.
+    /// The first `limit` subjects that begin with `prefix`, sorted, without the pools.
     pub(super) fn subjects(&self, prefix: &str, limit: usize) -> Vec<Arc<str>> {
         let mut first = BTreeSet::new();
-        for shard in &self.shards {
+        for shard in &self.shards[..SHARDS] {
             let shard = lock(shard);
             for account in shard.accounts.iter().filter(|a| a.subject.starts_with(prefix)) {
                 first.insert(account.subject.clone());
@@ -196,14 +230,14 @@ impl<L: Lane> Shards<L> {
 
     /// Works on the account of a subject, made where it was missing; only for loading.
     pub(super) fn load(&self, subject: &str, work: impl FnOnce(&mut Account)) {
-        let hash = self.hasher.hash_one(subject);
-        let mut shard = self.shard(hash);
+        let (hash, mut shard) = self.shard_of(subject);
         let accounts = &mut shard.accounts;
         match accounts.find_mut(hash, |a| *a.subject == *subject) {
             Some(account) => work(account),
             None => {
-                self.subjects.fetch_add(1, Ordering::Relaxed);
-                work(self.admit(accounts, Account::new(subject, hash)));
+                let counts = usize::from(subject != POOLS);
+                self.subjects.fetch_add(counts, Ordering::Relaxed);
+                work(admit(accounts, Account::new(subject, hash)));
             }
         }
     }
@@ -214,15 +248,30 @@ impl<L: Lane> Shards<L> {
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<L>> {
-        // The table takes the low and the top bits.
-        lock(&self.shards[(hash >> 32) as usize % self.shards.len()])
+        lock(&self.shards[place(hash)])
     }
 
-    fn admit<'a>(&self, accounts: &'a mut HashTable<Account>, account: Account) -> &'a mut Account {
-        match accounts.entry(account.hash, |a| a.subject == account.subject, |a| a.hash) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(vacant) => vacant.insert(account).into_mut(),
-        }
+    fn shard_of(&self, subject: &str) -> (u64, MutexGuard<'_, Shard<L>>) {
+        let hash = self.hasher.hash_one(subject);
+        let index = if subject == POOLS { SHARDS } else { place(hash) };
+        (hash, lock(&self.shards[index]))
+    }
+
+    /// The shard of the pools, if the demand has any; taken after the subject's own.
+    fn pools(&self, demand: &Demand<'_>) -> Option<MutexGuard<'_, Shard<L>>> {
+        (!demand.limits.pools.is_empty()).then(|| lock(&self.shards[SHARDS]))
+    }
+
+    fn pool<'a>(&self, pools: &'a mut Shard<L>) -> (&'a mut Account, &'a mut L) {
+        let hash = self.hasher.hash_one(POOLS);
+        (admit(&mut pools.accounts, Account::new(POOLS, hash)), &mut pools.lane)
+    }
+
+    /// Numbers are unique over all shards without a word that they share.
+    fn next_hold(&self, shard: &mut Shard<L>, hash: u64) -> HoldId {
+        shard.holds += 1;
+        let serial = shard.holds * SHARDS as u64 + place(hash) as u64;
+        HoldId { replica: self.replica, serial }
     }
 
     /// Claims a place for one more account.
@@ -239,7 +288,8 @@ impl<L: Lane> Shards<L> {
         // Strangers must not buy a walk over the shard with every request.
         if now.0.abs_diff(searched.0) >= 1000 {
             *searched = now;
-            self.sweep_shard(accounts, lane, now, Sweep::Thorough);
+            let dropped = sweep_shard(accounts, lane, now, Sweep::Thorough);
+            self.subjects.fetch_sub(dropped, Ordering::Relaxed);
         }
         if self.claim() { Ok(()) } else { Err(StoreError::Full { subjects: self.max_subjects }) }
     }
@@ -251,22 +301,38 @@ impl<L: Lane> Shards<L> {
         }
         claimed
     }
+}
 
-    fn sweep_shard(
-        &self,
-        accounts: &mut HashTable<Account>,
-        lane: &mut L,
-        now: Timestamp,
-        sweep: Sweep,
-    ) -> usize {
-        let mut dropped = 0;
-        for account in accounts.extract_if(|account| account.sweep(now.0, sweep)) {
-            lane.dropped(account);
-            dropped += 1;
-        }
-        self.subjects.fetch_sub(dropped, Ordering::Relaxed);
-        dropped
+/// The shard of a subject; the table takes the low and the top bits of its hash.
+fn place(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
+}
+
+fn admit(accounts: &mut HashTable<Account>, account: Account) -> &mut Account {
+    match accounts.entry(account.hash, |a| a.subject == account.subject, |a| a.hash) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(vacant) => vacant.insert(account).into_mut(),
     }
+}
+
+fn record<L: Lane>(
+    (own, lane): (&mut Account, &mut L),
+    pool: Option<&mut (&mut Account, &mut L)>,
+    changes: &Changes,
+) -> Result<(), StoreError> {
+    lane.record(own, &changes.own)?;
+    let Some((pool, lane)) = pool else { return Ok(()) };
+    lane.record(pool, &changes.pool)
+}
+
+fn sweep_shard<L: Lane>(
+    accounts: &mut HashTable<Account>,
+    lane: &mut L,
+    now: Timestamp,
+    sweep: Sweep,
+) -> usize {
+    let gone = accounts.extract_if(|account| account.sweep(now.0, sweep));
+    gone.map(|account| lane.dropped(account)).count()
 }
 
 /// A panic elsewhere must not end all counting: accounts are changed by steps that do not panic.

@@ -8,10 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::clock::Timestamp;
-use crate::ledger::decision::{Charge, CounterUsage, LimitState};
+use crate::ledger::decision::{CONCURRENCY_WAIT, Charge, CounterUsage, LimitState};
 use crate::ledger::tally::Tally;
-use crate::ledger::window::Window;
+use crate::ledger::window::{Entry, Window};
 use crate::policy::limit::{Counter, CounterId, Limit, Span, SpanKey, Unit};
 
 /// How a counter is called, wherever it is stored.
@@ -34,7 +36,7 @@ impl From<&Counter> for Name {
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) name: Name,
-    pub(super) generation: u32,
+    pub(super) generation: u16,
     pub(super) usage: Usage,
 }
 
@@ -42,6 +44,18 @@ pub(super) struct Slot {
 pub(super) enum Usage {
     Window(Window),
     Period(Tally),
+    /// Requests in flight; they do not survive the process, so they are never kept.
+    InFlight(u64),
+    /// The count went to another slot when its counter was renamed; holds follow it.
+    Moved(Moved),
+}
+
+/// Where a count went: a charge of generation `was` is one of generation `now` there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub(super) slot: u32,
+    pub(super) was: u16,
+    pub(super) now: u16,
 }
 
 /// A change of one count, in the form in which it is journaled.
@@ -53,6 +67,8 @@ pub(super) enum Step {
     Take { at: u64, amount: u64 },
     /// The total of a period, committed and held; whoever reads it again is no worse off.
     Set { total: u64, last: u64, until: u64 },
+    /// Took in the count of another counter of the account, which it replaces.
+    Adopt { from: CounterId },
 }
 
 impl Usage {
@@ -60,6 +76,7 @@ impl Usage {
         match span {
             SpanKey::Window { ms } => Self::Window(Window::new(ms)),
             SpanKey::Period(_) => Self::Period(Tally::default()),
+            SpanKey::InFlight => Self::InFlight(0),
         }
     }
 
@@ -67,6 +84,19 @@ impl Usage {
         match self {
             Self::Window(window) => window.used(),
             Self::Period(tally) => tally.used(),
+            Self::InFlight(count) => *count,
+            Self::Moved(_) => 0,
+        }
+    }
+
+    /// Adds the count of another counter of the same span.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Window(window), Self::Window(other)) => window.absorb(other),
+            (Self::Period(tally), Self::Period(other)) => tally.absorb(*other),
+            (Self::InFlight(count), Self::InFlight(other)) => *count += other,
+            // Whoever merges two slots checked that their spans agree.
+            _ => {}
         }
     }
 }
@@ -75,6 +105,11 @@ impl Slot {
     pub(super) fn new(name: Name) -> Self {
         let usage = Usage::empty(name.span);
         Self { name, generation: 0, usage }
+    }
+
+    /// Whether this is the counter with the key `id`.
+    pub(super) fn is(&self, id: CounterId) -> bool {
+        self.name.id == id && !matches!(self.usage, Usage::Moved(_))
     }
 
     /// Brings the count to `now`, by the calendar that is in force now.
@@ -88,65 +123,76 @@ impl Slot {
                 }
             }
             // The span is part of the counter's name: a period never meets a window.
-            (Usage::Period(_), Span::Window(_)) => {}
+            (Usage::Period(_) | Usage::InFlight(_) | Usage::Moved(_), _) => {}
         }
     }
 
-    /// How long `amount` has to wait for room, in place of the hold's `own` charge; `None` when there is room.
+    /// How long `amount` more has to wait for room beside the hold's `own` charges; `None` when there is room.
     ///
     /// Nothing more asks for no room: a free request passes a spent budget.
     pub(super) fn shortfall(
         &self,
         limit: &Limit,
-        own: Option<&Charge>,
+        own: &[Charge],
         amount: u64,
         now: u64,
     ) -> Option<Duration> {
-        let own =
-            own.map_or(Charge::none(limit.counter.unit()), |charge| self.still_booked(charge, now));
-        let wanted = (self.usage.used() - own.amount).saturating_add(amount);
+        let wanted = self.usage.used().saturating_add(amount);
         if amount == 0 || wanted <= limit.amount {
             return None;
         }
         Some(Duration::from_millis(match &self.usage {
-            Usage::Window(window) => window.wait(wanted - limit.amount, &own, now),
+            Usage::Window(window) => {
+                let mine = |charge: &&Charge| {
+                    let counts = charge.generation == self.generation;
+                    counts && limit.counter.has(charge.counter) && !window.left(charge.time, now)
+                };
+                let own = own.iter().filter(mine);
+                let own: SmallVec<[Entry; 4]> = own.map(Entry::from).collect();
+                window.wait(wanted - limit.amount, &own, now)
+            }
             Usage::Period(tally) => tally.until().saturating_sub(now),
+            Usage::InFlight(_) | Usage::Moved(_) => return Some(CONCURRENCY_WAIT),
         }))
     }
 
-    /// The part of a charge that the count still contains.
-    fn still_booked(&self, charge: &Charge, now: u64) -> Charge {
-        let amount = match &self.usage {
-            Usage::Window(window) if window.left(charge.time, now) => 0,
-            Usage::Window(_) | Usage::Period(_) => charge.amount.min(self.usage.used()),
-        };
-        Charge { amount, ..*charge }
-    }
-
+    /// Books `amount` at `now`; the step is what of it is journaled.
     pub(super) fn book(&mut self, amount: u64, now: u64) -> Option<Step> {
         if amount == 0 {
             return None;
         }
-        Some(match &mut self.usage {
+        match &mut self.usage {
             Usage::Window(window) => {
                 window.add(now, amount);
-                Step::Add(amount)
+                Some(Step::Add(amount))
             }
             Usage::Period(tally) => {
                 tally.hold(amount, now);
-                set(tally)
+                Some(set(tally))
             }
-        })
+            Usage::InFlight(count) => {
+                *count += amount;
+                None
+            }
+            Usage::Moved(_) => None,
+        }
     }
 
-    /// Takes a charge back before it is booked anew with another amount.
+    /// Whether what is booked at `now` may join this charge instead of standing beside it.
+    pub(super) fn joins(&self, charge: &Charge, now: u64) -> bool {
+        charge.generation == self.generation
+            && match &self.usage {
+                Usage::Window(window) => window.is_near(charge.time, now),
+                Usage::Period(_) | Usage::InFlight(_) => true,
+                Usage::Moved(_) => false,
+            }
+    }
+
+    /// Makes room in a window for a charge that is about to be booked anew at a later time.
     pub(super) fn unbook(&mut self, charge: &Charge, now: u64) -> Option<Step> {
         match &mut self.usage {
             Usage::Window(window) => take(window, charge.time, charge.amount, now),
-            Usage::Period(tally) => {
-                tally.release(charge.amount);
-                None
-            }
+            Usage::Period(_) | Usage::InFlight(_) | Usage::Moved(_) => None,
         }
     }
 
@@ -164,10 +210,15 @@ impl Slot {
                 tally.commit(charge.amount, actual, charge.time);
                 (actual != charge.amount).then(|| set(tally))
             }
+            Usage::InFlight(count) => {
+                *count = count.saturating_sub(charge.amount);
+                None
+            }
+            Usage::Moved(_) => None,
         }
     }
 
-    /// Repeats a journaled step.
+    /// Repeats a journaled step; an adoption is the account's business.
     pub(super) fn apply(&mut self, step: Step, now: u64) {
         match (&mut self.usage, step) {
             (Usage::Window(window), Step::Add(amount)) => {
@@ -181,23 +232,33 @@ impl Slot {
                 *tally = Tally::restored(total, last, until);
             }
             // Each record names its counter's span, and the reader checked that they agree.
-            (Usage::Window(_), Step::Set { .. })
-            | (Usage::Period(_), Step::Add(_) | Step::Take { .. }) => {}
+            _ => {}
+        }
+    }
+
+    /// The step after which a count that was put together is the same when it is read again.
+    pub(super) fn sum(&self) -> Option<Step> {
+        match &self.usage {
+            Usage::Period(tally) => Some(set(tally)),
+            Usage::Window(_) | Usage::InFlight(_) | Usage::Moved(_) => None,
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.generation = self.generation.wrapping_add(1);
         match &mut self.usage {
             Usage::Window(window) => window.clear(),
             Usage::Period(tally) => *tally = Tally::default(),
+            // Requests in flight stay in flight.
+            Usage::InFlight(_) | Usage::Moved(_) => return,
         }
+        self.generation = self.generation.wrapping_add(1);
     }
 
     pub(super) fn rebase(&mut self, now: u64) {
         match &mut self.usage {
             Usage::Window(window) => window.rebase(now),
             Usage::Period(tally) => tally.rebase(now),
+            Usage::InFlight(_) | Usage::Moved(_) => {}
         }
     }
 
@@ -206,7 +267,14 @@ impl Slot {
         match &self.usage {
             Usage::Window(window) => window.last().is_none_or(|last| window.left(last, now)),
             Usage::Period(tally) => tally.used() == 0 || tally.until().saturating_add(grace) <= now,
+            Usage::InFlight(count) => *count == 0,
+            Usage::Moved(_) => true,
         }
+    }
+
+    /// Whether the count is to be found again after a restart.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self.usage, Usage::Window(_) | Usage::Period(_))
     }
 
     pub(super) fn state(&self, amount: u64, now: u64) -> LimitState {
@@ -220,9 +288,10 @@ impl Slot {
             window.expire(now);
         }
         let (used, held) = match &slot.usage {
-            Usage::Window(window) => (window.used(), 0),
             Usage::Period(tally) if tally.until() <= now => (0, 0),
             Usage::Period(tally) => (tally.used(), tally.held()),
+            Usage::InFlight(count) => (*count, *count),
+            usage => (usage.used(), 0),
         };
         let Name { id, scope, unit, span } = slot.name.clone();
         CounterUsage { id, scope, unit, span, used, held, resets_in: slot.resets_in(now) }
@@ -232,7 +301,14 @@ impl Slot {
         Duration::from_millis(match &self.usage {
             Usage::Window(window) => window.resets_in(now),
             Usage::Period(tally) => tally.until().saturating_sub(now),
+            Usage::InFlight(_) | Usage::Moved(_) => 0,
         })
+    }
+}
+
+impl From<&Charge> for Entry {
+    fn from(charge: &Charge) -> Self {
+        Self { time: charge.time, amount: charge.amount }
     }
 }
 

@@ -43,9 +43,11 @@ impl Tally {
         self.last = self.last.max(time);
     }
 
-    /// Gives up a hold that is about to be made anew.
-    pub(super) fn release(&mut self, held: u64) {
-        self.held = self.held.saturating_sub(held);
+    /// Takes in the count of another tally of the same period.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.committed = self.committed.saturating_add(other.committed);
+        self.held = self.held.saturating_add(other.held);
+        self.last = self.last.max(other.last);
     }
 
     pub(super) fn rebase(&mut self, now: u64) {

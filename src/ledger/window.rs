@@ -13,14 +13,15 @@
 
 use std::collections::VecDeque;
 
-use crate::ledger::decision::Charge;
-
 /// From how many entries on neighbours are merged. Twice [`CELLS`], so that merging,
 /// which walks the log, happens at most once per 255 additions.
 pub(super) const MAX_ENTRIES: usize = 512;
 
 /// How finely a full log divides its window.
 const CELLS: u64 = 256;
+
+/// How finely one hold that is raised again and again divides it.
+const PIECES: u64 = 16;
 
 /// What was admitted within the last `length` milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,18 +119,47 @@ impl Window {
         self.entries.front().map_or(0, |first| self.leaves_in(first.time, now))
     }
 
-    /// Milliseconds until `needed` has left, not counting `own`; the whole window when there is not as much.
-    pub(super) fn wait(&self, needed: u64, own: &Charge, now: u64) -> u64 {
-        let holder = self.entries.partition_point(|entry| entry.time < own.time);
+    /// Milliseconds until `needed` has left, not counting what is `own`; the whole window when there is not as much.
+    pub(super) fn wait(&self, needed: u64, own: &[Entry], now: u64) -> u64 {
         let mut freed = 0u64;
         for (index, entry) in self.entries.iter().enumerate() {
-            let own = if index == holder { own.amount } else { 0 };
-            freed += entry.amount.saturating_sub(own);
+            freed += entry.amount.saturating_sub(self.booked_in(index, own));
             if freed >= needed {
                 return self.leaves_in(entry.time, now);
             }
         }
         self.length
+    }
+
+    /// How much of `own` lies in the entry at `index`: merging only moves amounts to later times.
+    fn booked_in(&self, index: usize, own: &[Entry]) -> u64 {
+        let here = |own: &&Entry| self.entries.partition_point(|e| e.time < own.time) == index;
+        own.iter().filter(here).map(|own| own.amount).sum()
+    }
+
+    /// Whether bookings at these two times are so close that they may count from the later one.
+    pub(super) fn is_near(&self, earlier: u64, later: u64) -> bool {
+        let cell = self.length.div_ceil(PIECES);
+        earlier / cell == later / cell
+    }
+
+    /// Takes in what another log of this length has.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        let (mut merged, mut sum) = (VecDeque::new(), 0u64);
+        let mut entries: Vec<Entry> = self.entries.iter().chain(&other.entries).copied().collect();
+        entries.sort_by_key(|entry| entry.time);
+        for entry in entries {
+            let amount = entry.amount.min(u64::MAX - sum);
+            sum += amount;
+            match merged.back_mut() {
+                Some(Entry { time, amount: last }) if *time == entry.time => *last += amount,
+                _ => merged.push_back(Entry { amount, ..entry }),
+            }
+        }
+        (self.entries, self.sum) = (merged, sum);
+        if self.entries.len() > MAX_ENTRIES {
+            self.merge();
+        }
     }
 
     /// Sorted by time.
@@ -167,7 +197,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::limit::Unit;
 
     fn filled(length: u64, entries: &[(u64, u64)]) -> Window {
         let mut window = Window::new(length);
@@ -189,12 +218,11 @@ mod tests {
     #[test]
     fn the_wait_ends_when_enough_has_left() {
         let window = filled(1000, &[(0, 2), (100, 3), (200, 1)]);
-        let none = Charge::none(Unit::Tokens);
-        assert_eq!(window.wait(2, &none, 300), 700);
-        assert_eq!(window.wait(3, &none, 300), 800);
-        assert_eq!(window.wait(6, &none, 300), 900);
-        assert_eq!(window.wait(7, &none, 300), 1000);
-        let own = Charge { time: 100, amount: 3, ..none };
+        assert_eq!(window.wait(2, &[], 300), 700);
+        assert_eq!(window.wait(3, &[], 300), 800);
+        assert_eq!(window.wait(6, &[], 300), 900);
+        assert_eq!(window.wait(7, &[], 300), 1000);
+        let own = [Entry { time: 100, amount: 3 }];
         assert_eq!(window.wait(3, &own, 300), 900);
     }
 
@@ -217,6 +245,14 @@ mod tests {
         let mut window = filled(1000, &[(0, 1), (900, 1)]);
         assert_eq!(window.take(0, 1, 1000), 0);
         assert_eq!(window.used(), 2);
+    }
+
+    #[test]
+    fn two_logs_become_one_in_the_order_of_time() {
+        let mut window = filled(1000, &[(0, 1), (200, 2)]);
+        window.absorb(&filled(1000, &[(100, 4), (200, 8)]));
+        let entries: Vec<_> = window.entries().map(|entry| (entry.time, entry.amount)).collect();
+        assert_eq!((entries, window.used()), (vec![(0, 1), (100, 4), (200, 10)], 15));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Calendar days and months in a named zone.
+//! Calendar days, weeks and months in a named zone.
 //!
 //! [`Calendar::bounds`] tells in which period an instant lies. A day begins at
 //! the first instant that bears its date, so days have 23 or 25 hours when the
@@ -16,14 +16,17 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jiff::civil::{Date, DateTime, Time};
+use jiff::Span;
+use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use crate::clock::Timestamp;
 
-/// A day or month, repeated for ever, in one zone.
+/// A day, week or month, repeated for ever, in one zone.
 pub struct Calendar {
     period: Period,
+    /// On which day weeks begin.
+    week_start: Weekday,
     zone: TimeZone,
     /// The period last asked for: end in seconds, then its length in seconds; 0 for none.
     current: AtomicU64,
@@ -34,6 +37,8 @@ pub struct Calendar {
 pub enum Period {
     /// From midnight to midnight.
     Day,
+    /// Seven days, from the midnight of the day that the calendar says.
+    Week,
     /// From the first of a month to the first of the next.
     Month,
 }
@@ -68,7 +73,13 @@ impl Calendar {
     pub fn new(period: Period, zone: &str) -> Result<Self, UnknownZone> {
         let zone =
             TimeZone::get(zone).map_err(|source| UnknownZone { name: zone.into(), source })?;
-        Ok(Self { period, zone, current: AtomicU64::new(0) })
+        Ok(Self { period, week_start: Weekday::Monday, zone, current: AtomicU64::new(0) })
+    }
+
+    /// Begins weeks on another day than Monday. Like the zone, it is no part of a counter's name.
+    #[must_use]
+    pub fn with_week_start(self, week_start: Weekday) -> Self {
+        Self { week_start, current: AtomicU64::new(0), ..self }
     }
 
     /// The kind of period.
@@ -99,6 +110,7 @@ impl Calendar {
         self.in_zone(second).unwrap_or_else(|| {
             let length = match self.period {
                 Period::Day => 86_400,
+                Period::Week => 7 * 86_400,
                 Period::Month => 30 * 86_400,
             };
             let start = second - second % length;
@@ -110,7 +122,7 @@ impl Calendar {
     fn in_zone(&self, second: u64) -> Option<(u64, u64)> {
         let now = i64::try_from(second).ok()?;
         let local = self.zone.to_datetime(jiff::Timestamp::from_second(now).ok()?);
-        let mut first = self.period.first(local.date());
+        let mut first = self.first(local.date())?;
         let mut end = self.start_of(self.period.next(first)?)?;
         // The clocks went back over midnight: the date is yesterday's again, the period is not.
         while end <= now {
@@ -119,6 +131,18 @@ impl Calendar {
         }
         let start = self.start_of(first)?.max(0);
         Some((u64::try_from(start).ok()?, u64::try_from(end).ok()?))
+    }
+
+    /// The first date of the period that has `date`.
+    fn first(&self, date: Date) -> Option<Date> {
+        match self.period {
+            Period::Day => Some(date),
+            Period::Week => {
+                let days = date.weekday().since(self.week_start);
+                date.checked_sub(Span::new().days(i64::from(days))).ok()
+            }
+            Period::Month => Some(date.first_of_month()),
+        }
     }
 
     /// The first instant, in seconds, at which the zone's date is `date` or later.
@@ -141,7 +165,8 @@ impl Calendar {
 impl Clone for Calendar {
     fn clone(&self) -> Self {
         let current = AtomicU64::new(self.current.load(Ordering::Relaxed));
-        Self { period: self.period, zone: self.zone.clone(), current }
+        let (period, week_start) = (self.period, self.week_start);
+        Self { period, week_start, zone: self.zone.clone(), current }
     }
 }
 
@@ -152,16 +177,10 @@ impl fmt::Debug for Calendar {
 }
 
 impl Period {
-    fn first(self, date: Date) -> Date {
-        match self {
-            Self::Day => date,
-            Self::Month => date.first_of_month(),
-        }
-    }
-
     fn next(self, first: Date) -> Option<Date> {
         match self {
             Self::Day => first.tomorrow().ok(),
+            Self::Week => first.checked_add(Span::new().days(7)).ok(),
             Self::Month => first.last_of_month().tomorrow().ok(),
         }
     }
@@ -171,6 +190,7 @@ impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Day => "day",
+            Self::Week => "week",
             Self::Month => "month",
         })
     }

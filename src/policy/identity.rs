@@ -177,9 +177,9 @@ pub fn path_subject(value: &str) -> Arc<str> {
     format!("path:{value}").into()
 }
 
-/// Whether a verified source may give `subject` out: not a name of an unverified one.
+/// Whether a verified source may give `subject` out: not a name of an unverified one, nor of what is shared.
 pub fn is_verified_name(subject: &str) -> bool {
-    !subject.starts_with("path:") && !subject.starts_with("address:")
+    !["path:", "address:", "pool:"].iter().any(|taken| subject.starts_with(taken))
 }
 
 #[cfg(test)]

@@ -18,16 +18,36 @@ use sha2::{Digest, Sha256};
 
 use crate::policy::calendar::{Calendar, Period};
 
+/// The subject under which every store counts what all callers share: no caller can have this name.
+///
+/// One subject for all pools, told apart by scope, so that a decision touches two accounts at most.
+pub const POOLS: &str = "pool:*";
+
 /// All limits that one operation meets in one tier.
 #[derive(Debug, Default)]
 pub struct Limits {
-    /// One entry per quota or budget, in policy order.
+    /// The caller's own: one entry per quota or budget, in policy order.
     pub limits: Box<[Limit]>,
+    /// What all callers share, counted under [`POOLS`]: the tier's totals, then the operation's.
+    pub pools: Box<[Limit]>,
     /// Requests that one subject may have in flight; unset means any number.
     pub concurrency: Option<NonZeroU32>,
 }
 
-/// How much of one counter a subject may use within its span.
+impl Limits {
+    /// The caller's own limits, then the pools: the order of every standing and of every index.
+    pub fn all(&self) -> impl Iterator<Item = &Limit> {
+        self.limits.iter().chain(&self.pools)
+    }
+
+    /// The limit at this index of [`Limits::all`].
+    pub fn get(&self, index: usize) -> Option<&Limit> {
+        let shared = index.checked_sub(self.limits.len());
+        shared.map_or_else(|| self.limits.get(index), |index| self.pools.get(index))
+    }
+}
+
+/// How much of one counter may be used within its span.
 #[derive(Debug)]
 pub struct Limit {
     /// What is counted.
@@ -40,6 +60,7 @@ pub struct Limit {
 #[derive(Debug)]
 pub struct Counter {
     id: CounterId,
+    former: Box<[CounterId]>,
     scope: Arc<str>,
     unit: Unit,
     span: Span,
@@ -47,10 +68,21 @@ pub struct Counter {
 
 impl Counter {
     /// Names a counter; `scope` is an operation's name, or `*` for all of them together.
+    ///
+    /// The scope of a pool is `tier:NAME`, `tier:NAME/OPERATION` or `operation:NAME`.
     pub fn new(scope: impl Into<Arc<str>>, unit: Unit, span: Span) -> Self {
         let scope = scope.into();
         let id = CounterId::of(&scope, unit, span.key());
-        Self { id, scope, unit, span }
+        Self { id, former: Box::default(), scope, unit, span }
+    }
+
+    /// Says under which scopes the same thing was counted before, the latest first.
+    #[must_use]
+    pub fn renamed_from<'n>(mut self, scopes: impl IntoIterator<Item = &'n str>) -> Self {
+        let key = self.span.key();
+        let former = scopes.into_iter().map(|scope| CounterId::of(scope, self.unit, key));
+        self.former = former.filter(|former| *former != self.id).collect();
+        self
     }
 
     /// The key under which every store keeps this counter.
@@ -58,7 +90,18 @@ impl Counter {
         self.id
     }
 
-    /// The operation's name, or `*`.
+    /// Keys whose count belongs to this counter from now on: whenever a store meets one that has
+    /// content, it moves it here, so that nothing counts twice. Mostly empty.
+    pub fn former(&self) -> &[CounterId] {
+        &self.former
+    }
+
+    /// Whether what was booked under `id` belongs to this counter.
+    pub fn has(&self, id: CounterId) -> bool {
+        self.id == id || self.former.contains(&id)
+    }
+
+    /// The operation's name, or `*`; see [`Counter::new`] for pools.
     pub fn scope(&self) -> &Arc<str> {
         &self.scope
     }
@@ -127,6 +170,8 @@ pub enum Span {
     Window(Duration),
     /// A calendar period in a named zone.
     Period(Calendar),
+    /// While a request is in flight: only for pools, counted but never kept.
+    InFlight,
 }
 
 impl Span {
@@ -138,6 +183,7 @@ impl Span {
                 SpanKey::Window { ms: ms.max(1) }
             }
             Self::Period(calendar) => SpanKey::Period(calendar.period()),
+            Self::InFlight => SpanKey::InFlight,
         }
     }
 }
@@ -152,6 +198,8 @@ pub enum SpanKey {
     },
     /// A calendar period.
     Period(Period),
+    /// While a request is in flight.
+    InFlight,
 }
 
 impl fmt::Display for SpanKey {
@@ -159,6 +207,7 @@ impl fmt::Display for SpanKey {
         match self {
             Self::Window { ms } => write!(f, "{ms}ms"),
             Self::Period(period) => period.fmt(f),
+            Self::InFlight => f.write_str("in_flight"),
         }
     }
 }

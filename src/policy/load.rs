@@ -212,7 +212,7 @@ fn collect(written: &KeysFile, file: &PolicyFile, number: usize, report: &mut Re
             continue;
         };
         if !is_verified_name(&key.subject.value) {
-            let text = "a subject may not begin with `path:` or `address:`";
+            let text = "a subject may not begin with `path:`, `address:` or `pool:`";
             problem(text.to_owned(), key.subject.span);
         }
         let expires = key.expires.as_ref().map(|end| {

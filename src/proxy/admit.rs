@@ -15,7 +15,7 @@ use super::{
     settle::Permit,
 };
 use crate::{
-    ledger::{Decision, Demand, Exceeded, Excess, Outcome, Standing, Store, StoreError},
+    ledger::{Decision, Demand, Excess, Outcome, Standing, Store, StoreError},
     policy::{
         identity::Caller,
         snapshot::{Mode, ShownKind, ShownLimit},
@@ -124,7 +124,7 @@ fn unavailable(error: &StoreError) -> Box<Refusal> {
 }
 
 fn code_of(excess: &Excess, shown: &[ShownLimit]) -> Code {
-    let Exceeded::Limit(index) = excess.limit else { return Code::TooManyConcurrent };
+    let Some(index) = excess.limit.index() else { return Code::TooManyConcurrent };
     match shown.get(index).map(|limit| &limit.kind) {
         Some(ShownKind::Budget { .. }) => Code::BudgetExceeded,
         _ => Code::QuotaExceeded,
@@ -134,7 +134,7 @@ fn code_of(excess: &Excess, shown: &[ShownLimit]) -> Code {
 /// What a caller is told of the limit that it met.
 pub fn refusal(excess: &Excess, shown: &[ShownLimit]) -> Box<Refusal> {
     let refusal = Refusal::new(code_of(excess, shown)).retry_after(excess.retry_after);
-    let Exceeded::Limit(index) = excess.limit else { return refusal };
+    let Some(index) = excess.limit.index() else { return refusal };
     let Some(limit) = shown.get(index) else { return refusal };
     let phrase = phrase(limit, excess.retry_after);
     refusal.message(phrase).detail(limit.written.clone())

@@ -138,7 +138,7 @@ fn terms(
     Terms {
         allowed,
         policy_header: policy_header(&limits, &shown),
-        limits: Arc::new(Limits { limits: limits.into(), concurrency }),
+        limits: Arc::new(Limits { limits: limits.into(), pools: Box::default(), concurrency }),
         message_limits: Arc::default(),
         shown,
         cell,
@@ -148,7 +148,7 @@ fn terms(
 /// The limits of what happens inside a request that is in flight already.
 fn uncrowded(lines: Vec<Line>) -> Arc<Limits> {
     let limits = lines.into_iter().map(|(limit, _)| limit).collect();
-    Arc::new(Limits { limits, concurrency: None })
+    Arc::new(Limits { limits, ..Limits::default() })
 }
 
 /// The quotas and budgets that one operation meets in `tier`.

@@ -71,7 +71,7 @@ pub enum Decision {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// One entry per limit, in policy order.
-    pub states: SmallVec<[LimitState; 8]>,
+    pub states: SmallVec<[LimitState; 4]>,
     /// In shadow mode: why the request would have been refused.
     pub excess: Option<Excess>,
 }
@@ -125,7 +125,7 @@ pub const CONCURRENCY_WAIT: Duration = Duration::from_secs(1);
 pub struct Hold {
     pub(super) subject: Arc<str>,
     pub(super) hash: u64,
-    pub(super) charges: SmallVec<[Charge; 6]>,
+    pub(super) charges: SmallVec<[Charge; 4]>,
 }
 
 impl Hold {

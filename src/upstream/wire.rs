@@ -50,7 +50,13 @@ impl Wire {
         let metrics = Arc::clone(metrics);
         let asked = AtomicU8::new(Asked::Nothing as u8);
         let uses = AtomicU8::new(Use::Idle as u8);
-        Arc::new(Self { asked, uses, brief: AtomicBool::new(false), greeted: Notify::new(), metrics })
+        Arc::new(Self {
+            asked,
+            uses,
+            brief: AtomicBool::new(false),
+            greeted: Notify::new(),
+            metrics,
+        })
     }
 
     /// Says what the next request is, before it is handed to the connection.

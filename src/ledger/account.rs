@@ -42,7 +42,7 @@ pub(super) enum Sweep {
 /// One change of one slot, by its index.
 pub(super) type Move = (u32, Step);
 /// The changes of one operation on one account.
-pub(super) type Moves = SmallVec<[Move; 8]>;
+pub(super) type Moves = SmallVec<[Move; 4]>;
 /// The slot of each limit.
 pub(super) type Indices = SmallVec<[u32; 8]>;
 

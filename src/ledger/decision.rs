@@ -73,7 +73,7 @@ pub enum Decision {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// One entry per limit, in the order of [`Limits::all`].
-    pub states: SmallVec<[LimitState; 8]>,
+    pub states: SmallVec<[LimitState; 4]>,
     /// In shadow mode: why the request would have been refused.
     pub excess: Option<Excess>,
 }
@@ -176,7 +176,7 @@ pub struct Hold {
 }
 
 /// What a hold has booked on one account.
-pub(super) type Charges = SmallVec<[Charge; 5]>;
+pub(super) type Charges = SmallVec<[Charge; 4]>;
 
 impl Hold {
     /// The reservation's name.

@@ -13,6 +13,7 @@
 mod vain;
 
 use std::{
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -54,6 +55,14 @@ const OVERLOADED: u16 = 529;
 /// An answer's head, and the connection that its body comes on.
 type Answer = (Response<Incoming>, Lease<Upload>);
 
+/// What is to be sent, and since when its answer is waited for.
+pub struct Order {
+    /// The request.
+    pub request: Request<Upload>,
+    /// When it was ready.
+    pub asked: Instant,
+}
+
 /// Sends the request until there is an answer, or no more sense in asking.
 ///
 /// # Errors
@@ -64,22 +73,25 @@ type Answer = (Response<Incoming>, Lease<Upload>);
 pub async fn request(
     exchange: &mut Exchange,
     permit: &mut Permit,
-    mut request: Request<Upload>,
+    order: Order,
     progress: &Progress,
     pool: &Arc<Pool<Upload>>,
 ) -> Result<Answer, Box<Refusal>> {
     let policy = Arc::clone(&exchange.policy);
-    let mut delivery = Delivery::begin(exchange, &policy, &request);
+    let mut delivery = Delivery::begin(exchange, &policy, &order);
     let mut attempt = delivery.attempt(exchange)?;
     let upstream = match exchange.upgrade {
         None => &policy.upstream,
         Some(_) => policy.upstream.for_tunnels(),
     };
+    let mut request = order.request;
     loop {
         permit.mark_sent();
-        let answer = pool.send(upstream, attempt.endpoint(), request);
-        let upload = exchange.facts.upload.as_deref();
-        let answer = within(answer, upload, exchange.started, delivery.patience()).await;
+        let answer = {
+            let answer = pin!(pool.send(upstream, attempt.endpoint(), request));
+            let upload = exchange.facts.upload.as_deref();
+            within(answer, upload, exchange.started, delivery.deadline()).await
+        };
         let answer = judge(answer, progress);
         delivery.learn(exchange, &mut attempt, &answer);
         if !delivery.begun {
@@ -128,7 +140,8 @@ struct Delivery<'p> {
 }
 
 impl<'p> Delivery<'p> {
-    fn begin(exchange: &Exchange, policy: &'p Policy, request: &Request<Upload>) -> Self {
+    fn begin(exchange: &Exchange, policy: &'p Policy, order: &Order) -> Self {
+        let request = &order.request;
         let (cluster, rules) = (&exchange.shared.cluster, &policy.upstream.resilience);
         let repeats = rules.retry.attempts > 1;
         if repeats {
@@ -139,7 +152,7 @@ impl<'p> Delivery<'p> {
         Self {
             policy,
             members: cluster.members(policy),
-            asked: Instant::now(),
+            asked: order.asked,
             tried: 0,
             made: Made::default(),
             begun: false,
@@ -179,9 +192,9 @@ impl<'p> Delivery<'p> {
         Ask { upstream: &self.policy.upstream, among, tried: self.tried, now, random }
     }
 
-    /// What is left of the time for an answer.
-    fn patience(&self) -> Duration {
-        self.policy.upstream.response_timeout.saturating_sub(self.asked.elapsed())
+    /// Until when there must be an answer.
+    fn deadline(&self) -> Instant {
+        self.asked + self.policy.upstream.response_timeout
     }
 
     /// Those among whom the request is, should they be held: empty as long as nobody is.
@@ -258,7 +271,7 @@ impl<'p> Delivery<'p> {
             true => Duration::ZERO,
             false => retry::pause(retry, self.made.attempts, asked, rand::rng().next_u64())?,
         };
-        let in_time = pause < self.patience();
+        let in_time = Instant::now() + pause < self.deadline();
         (in_time && shared.cluster.withdraw(retry.budget, now)).then_some(pause)
     }
 
@@ -290,16 +303,16 @@ fn refused(closed: Closed) -> Box<Refusal> {
     Refusal::new(code).retry_after(closed.wait)
 }
 
-/// Waits for `answer`, at most `patience` after the request has gone out whole.
+/// Waits for `answer` until `deadline`, or as long after the request has gone out whole.
 /// A body on its way has a deadline of its own, so this ends.
-async fn within<T>(
-    answer: impl Future<Output = T>,
+async fn within<F: Future>(
+    mut answer: Pin<&mut F>,
     upload: Option<&Progress>,
     started: Instant,
-    patience: Duration,
-) -> Option<T> {
-    let mut answer = std::pin::pin!(answer);
-    let mut deadline = Instant::now() + patience;
+    mut deadline: Instant,
+) -> Option<F::Output> {
+    let patience = || deadline.saturating_duration_since(Instant::now());
+    let patience = upload.map(|_| patience()).unwrap_or_default();
     loop {
         if let Ok(answer) = tokio::time::timeout_at(deadline.into(), answer.as_mut()).await {
             return Some(answer);

@@ -56,16 +56,17 @@ pub async fn send(
     checked: Checked,
     pool: &Arc<Pool<Upload>>,
 ) -> Result<Reply, Box<Refusal>> {
-    let Checked { head, body, progress } = checked;
-    let request = Request::from_parts(upstream_head(exchange, head)?, body);
-    let asked = Instant::now();
-    let answer = deliver::request(exchange, permit, request, &progress, pool).await;
+    let Checked { mut head, body, progress } = checked;
+    upstream_head(exchange, &mut head)?;
+    let order = deliver::Order { request: Request::from_parts(*head, body), asked: Instant::now() };
+    let asked = order.asked;
+    let answer = deliver::request(exchange, permit, order, &progress, pool).await;
     exchange.facts.request_bytes += progress.bytes();
     if exchange.facts.attempts > 0 {
-        exchange.facts.upstream_wait = Some(asked.elapsed());
+        let waited = asked.elapsed();
+        exchange.facts.upstream_wait = Some(waited);
         if let Some(operation) = exchange.operation {
-            let wait = &exchange.policy.operation(operation).upstream_wait;
-            wait.observe(asked.elapsed());
+            exchange.policy.operation(operation).upstream_wait.observe(waited);
         }
     }
     let (response, lease) = answer?;
@@ -84,7 +85,7 @@ fn check_head(exchange: &Exchange, head: &http::response::Parts) -> Result<(), B
 }
 
 /// What the upstream gets in place of what the caller sent.
-fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refusal>> {
+fn upstream_head(exchange: &Exchange, head: &mut Parts) -> Result<(), Box<Refusal>> {
     let policy = &exchange.policy;
     let host = target::host(&head.uri, &head.headers);
     if head
@@ -122,7 +123,7 @@ fn upstream_head(exchange: &Exchange, mut head: Parts) -> Result<Parts, Box<Refu
     for (name, value) in &policy.upstream.headers {
         fields.insert(name, value.clone());
     }
-    Ok(head)
+    Ok(())
 }
 
 fn introduce(exchange: &Exchange, fields: &mut HeaderMap, said: Said, host: &HeaderValue) {

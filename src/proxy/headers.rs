@@ -15,19 +15,18 @@ type Names = SmallVec<[HeaderName; 8]>;
 /// Removes from a caller's head what must not reach the upstream.
 pub fn clean_request(headers: &mut HeaderMap) {
     let mut doomed = named_by_connection(headers);
-    doomed.extend(headers.keys().filter(|name| is_ours(name.as_str())).cloned());
+    let dies = |name: &&HeaderName| is_hop_by_hop(name) || is_ours(name.as_str());
+    doomed.extend(headers.keys().filter(dies).cloned());
     remove(headers, &doomed);
-    remove_hop_by_hop(headers);
     join_cookies(headers);
 }
 
 /// Removes from an upstream's head what must not reach the caller.
 pub fn clean_response(headers: &mut HeaderMap) {
     let mut doomed = named_by_connection(headers);
-    let ours = |name: &&HeaderName| is_answer_ours(name.as_str());
-    doomed.extend(headers.keys().filter(ours).cloned());
+    let dies = |name: &&HeaderName| is_hop_by_hop(name) || is_answer_ours(name.as_str());
+    doomed.extend(headers.keys().filter(dies).cloned());
     remove(headers, &doomed);
-    remove_hop_by_hop(headers);
 }
 
 /// Removes from trailers what must stand in a head or nowhere: framing, routing, identity, and what
@@ -38,6 +37,7 @@ pub fn clean_trailers(trailers: &mut HeaderMap) {
         .filter(|name| {
             let text = name.as_str();
             NEVER_TRAILERS.contains(name)
+                || is_hop_by_hop(name)
                 || is_ours(text)
                 || is_answer_ours(text)
                 || ["content-", "if-", "proxy-", "sec-"].iter().any(|begin| text.starts_with(begin))
@@ -45,7 +45,6 @@ pub fn clean_trailers(trailers: &mut HeaderMap) {
         .cloned()
         .collect();
     remove(trailers, &doomed);
-    remove_hop_by_hop(trailers);
 }
 
 const NEVER_TRAILERS: [HeaderName; 20] = [
@@ -90,20 +89,17 @@ fn remove(headers: &mut HeaderMap, names: &[HeaderName]) {
     }
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in [
-        header::CONNECTION,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::PROXY_AUTHORIZATION,
-        header::PROXY_AUTHENTICATE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-        HeaderName::from_static("http2-settings"),
-    ] {
-        headers.remove(name);
-    }
+/// Looked for among the few fields that are there: each removal of one that is not costs a hash.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::TE
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+            | header::PROXY_AUTHORIZATION
+            | header::PROXY_AUTHENTICATE
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }
 
 /// Fields that `Connection` names, but never those that frame or address the message:

@@ -5,7 +5,7 @@
 //! draft-ietf-httpapi-ratelimit-headers-10; budgets, for which it has no unit,
 //! have fields of their own.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -16,7 +16,7 @@ use crate::{
         limit::Unit,
         snapshot::{ShownKind, ShownLimit},
     },
-    units::NanoUsd,
+    units::{Dollars, NanoUsd},
 };
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -39,7 +39,7 @@ pub fn show(exchange: &Exchange, fields: &mut HeaderMap) {
     if let Some(policy) = &terms.policy_header {
         fields.insert(RATELIMIT_POLICY, policy.clone());
     }
-    let mut items = String::new();
+    let mut items = String::with_capacity(64);
     let mut tightest: Option<(&HeaderValue, u64, LimitState)> = None;
     for (limit, state) in terms.shown.iter().zip(&standing.states) {
         match &limit.kind {
@@ -103,11 +103,8 @@ fn seconds(span: Duration) -> u64 {
 }
 
 fn insert_dollars(fields: &mut HeaderMap, name: HeaderName, nano: u64) {
-    let mut text = String::with_capacity(12);
-    // Writing to a string cannot fail.
-    if write!(text, "{}", NanoUsd(nano).dollars(4)).is_ok()
-        && let Ok(value) = HeaderValue::try_from(text)
-    {
+    let mut text = [0; Dollars::MAX_LEN];
+    if let Ok(value) = HeaderValue::from_bytes(NanoUsd(nano).dollars(4).write(&mut text)) {
         fields.insert(name, fleeting(value));
     }
 }

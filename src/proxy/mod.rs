@@ -122,7 +122,7 @@ impl Proxy {
     async fn pass(
         &self,
         exchange: &mut Exchange,
-        mut head: Parts,
+        mut head: Box<Parts>,
     ) -> Result<(Permit, Reply), Box<Refusal>> {
         target::resolve(exchange, &head)?;
         upgrade::judge(exchange, &mut head)?;
@@ -161,8 +161,14 @@ impl Proxy {
         }
     }
 
-    async fn serve(&self, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Download> {
-        let (mut head, body) = request.into_parts();
+    async fn serve(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+    ) -> Response<Download> {
+        let (head, body) = request.into_parts();
+        // It goes from stage to stage: by its address, not by its content.
+        let mut head = Box::new(head);
         let tunnel = Tunnel::take(&mut head.extensions, &peer);
         let upgrade = tunnel.map(|tunnel| upgrade::wish(&mut head, tunnel));
         let mut exchange = Exchange::begin(&self.shared, peer, &head, Some(body));
@@ -190,6 +196,16 @@ impl Proxy {
             Err(refusal) => respond::refuse(exchange, refusal),
         }
     }
+
+    #[cold]
+    fn panicked(&self, peer: Arc<Peer>) -> Response<Download> {
+        self.shared.telemetry.metrics.panics.add(1);
+        tracing::error!("the handling of a request panicked");
+        // What the request's own exchange knew is gone; it has left its record.
+        let (head, ()) = Request::new(()).into_parts();
+        let exchange = Exchange::begin(&self.shared, peer, &head, None);
+        respond::refuse(exchange, Refusal::new(Code::InternalError))
+    }
 }
 
 fn is_health(policy: &Policy, head: &Parts) -> bool {
@@ -200,20 +216,13 @@ fn is_health(policy: &Policy, head: &Parts) -> bool {
 impl Handler for Proxy {
     type Body = Download;
 
-    async fn handle(
+    fn handle(
         self: Arc<Self>,
         peer: Arc<Peer>,
         request: Request<Incoming>,
-    ) -> Response<Download> {
-        let metrics = Arc::clone(&self.shared.telemetry.metrics);
-        CatchPanic::new(self.serve(Arc::clone(&peer), request)).await.unwrap_or_else(|| {
-            metrics.panics.add(1);
-            tracing::error!("the handling of a request panicked");
-            // What the request's own exchange knew is gone; it has left its record.
-            let (head, ()) = Request::new(()).into_parts();
-            let exchange = Exchange::begin(&self.shared, peer, &head, None);
-            respond::refuse(exchange, Refusal::new(Code::InternalError))
-        })
+    ) -> impl Future<Output = Response<Download>> + Send {
+        let serving = CatchPanic::new(Arc::clone(&self).serve(Arc::clone(&peer), request));
+        async move { serving.await.unwrap_or_else(|| self.panicked(peer)) }
     }
 
     fn refuse(self: Arc<Self>, peer: Arc<Peer>, fault: Fault) -> Response<Download> {

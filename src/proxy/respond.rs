@@ -3,7 +3,7 @@
 //! Whatever leaves, leaves here, so that each answer has CORS, security, request
 //! id and limit headers by construction.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
@@ -283,6 +283,16 @@ fn is_small(body: &Incoming) -> bool {
 /// so the whole is owed as soon as a head is.
 async fn read_whole(mut body: Incoming, policy: &Policy) -> Option<Bytes> {
     let mut whole = BytesMut::new();
+    // Nearly always it came with the head: then nothing is waited for, and no clock is read.
+    let first = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
+    if let Poll::Ready(frame) = first {
+        let Some(frame) = frame else { return Some(Bytes::new()) };
+        let data = frame.ok()?.into_data().unwrap_or_default();
+        if body.is_end_stream() {
+            return Some(data);
+        }
+        whole.extend_from_slice(&data);
+    }
     let end = tokio::time::Instant::now() + policy.upstream.response_timeout;
     loop {
         let silence = tokio::time::Instant::now() + policy.upstream.idle_timeout;

@@ -33,7 +33,7 @@ use crate::{
 /// A request that meets the rules as far as they can be known before it is sent.
 pub struct Checked {
     /// Method, target and headers as the caller sent them, without its credential.
-    pub head: Parts,
+    pub head: Box<Parts>,
     /// The body.
     pub body: Upload,
     /// How far the body has come.
@@ -44,7 +44,7 @@ pub struct Checked {
 ///
 /// # Errors
 /// 400, 408, 413 or 415.
-pub async fn request(exchange: &mut Exchange, head: Parts) -> Result<Checked, Box<Refusal>> {
+pub async fn request(exchange: &mut Exchange, head: Box<Parts>) -> Result<Checked, Box<Refusal>> {
     let policy = Arc::clone(&exchange.policy);
     let progress = Arc::new(Progress::default());
     let Some(size) = exchange.body.as_ref().map(Incoming::size_hint) else {

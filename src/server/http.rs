@@ -75,22 +75,31 @@ where
 }
 
 /// Serves one request, or refuses what stands in for one that was not fit to be read.
-async fn answer<H: Handler>(
+// Not an `async fn`: that would keep the request twice, as it came and as it is used.
+fn answer<H: Handler>(
     handler: Arc<H>,
     peer: Arc<Peer>,
     request: Request<Incoming>,
-) -> Response<H::Body> {
-    // Both are needed: the fault may be in a body, and a method of HTTP/2 may be anything.
-    if let Some(fault) = peer.fault().filter(|_| request.method() == MADE_UP_METHOD) {
-        return handler.refuse(peer, fault);
-    }
+) -> impl Future<Output = Response<H::Body>> + Send {
     let connects = request.method() == Method::CONNECT;
-    let answer = handler.handle(Arc::clone(&peer), request).await;
-    let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if peer.protocol == Protocol::Http1 && (switches || connects && answer.status().is_success()) {
-        peer.handover.become_tunnel();
+    // Both are needed: the fault may be in a body, and a method of HTTP/2 may be anything.
+    let fault = peer.fault().filter(|_| request.method() == MADE_UP_METHOD);
+    let begun = match fault {
+        Some(fault) => Err(handler.refuse(Arc::clone(&peer), fault)),
+        None => Ok(handler.handle(Arc::clone(&peer), request)),
+    };
+    async move {
+        let answer = match begun {
+            Ok(serving) => serving.await,
+            Err(refused) => return refused,
+        };
+        let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let tunnels = switches || connects && answer.status().is_success();
+        if tunnels && peer.protocol == Protocol::Http1 {
+            peer.handover.become_tunnel();
+        }
+        answer
     }
-    answer
 }
 
 fn http1(limits: &ConnectionLimits) -> hyper::server::conn::http1::Builder {

@@ -9,6 +9,9 @@ use http::Method;
 
 use crate::{clock::Timestamp, units::NanoUsd};
 
+/// Room for a record of ordinary length.
+const LINE: usize = 640;
+
 /// What an exchange was charged, and how we know.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
@@ -74,6 +77,7 @@ pub struct Record<'a> {
 impl Record<'_> {
     /// Appends the record as one JSON line.
     pub(super) fn write_json(&self, line: &mut Vec<u8>) {
+        line.reserve(LINE);
         line.extend_from_slice(b"{\"timestamp\":\"");
         write_time(line, self.began);
         line.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"exchange\"");
@@ -172,6 +176,9 @@ fn digits(line: &mut Vec<u8>, value: u64, width: usize) {
 
 /// JSON string escapes (RFC 8259, 7).
 fn escape(line: &mut Vec<u8>, value: &str) {
+    if value.bytes().all(is_plain) {
+        return line.extend_from_slice(value.as_bytes());
+    }
     for byte in value.bytes() {
         match byte {
             b'"' | b'\\' => line.extend_from_slice(&[b'\\', byte]),
@@ -182,6 +189,11 @@ fn escape(line: &mut Vec<u8>, value: &str) {
             _ => line.push(byte),
         }
     }
+}
+
+/// Whether a byte of a string stands for itself.
+const fn is_plain(byte: u8) -> bool {
+    !matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f)
 }
 
 /// RFC 3339 in UTC with milliseconds.

@@ -73,40 +73,47 @@ impl<B: RequestBody> Pool<B> {
     ///
     /// # Cancellation
     /// Dropping the future closes the connection that the request is on, or resets its stream.
-    pub async fn send(
-        self: &Arc<Self>,
-        upstream: &Upstream,
-        endpoint: &Arc<Endpoint>,
+    // Not an `async fn`: that would keep the request twice, as it came and as it is used.
+    #[allow(clippy::manual_async_fn, reason = "see above")]
+    pub fn send<'s>(
+        self: &'s Arc<Self>,
+        upstream: &'s Upstream,
+        endpoint: &'s Arc<Endpoint>,
         mut request: Request<B>,
-    ) -> Result<(Response<Incoming>, Lease<B>), Box<Unanswered<B>>> {
+    ) -> impl Future<Output = Answered<B>> + Send + use<'s, B> {
         let mut refused = 1;
-        loop {
-            let (taken, fresh) = match self.take(upstream, endpoint) {
-                Some(taken) => (taken, false),
-                // Boxed because it is rare and large: every request's future would carry its room.
-                None => match Box::pin(self.obtain(upstream, endpoint)).await {
-                    Ok(obtained) => obtained,
-                    Err(error) => {
-                        return Err(Box::new(Unanswered { error, request: Some(request) }));
+        async move {
+            loop {
+                let (taken, fresh) = match self.take(upstream, endpoint) {
+                    Some(taken) => (taken, false),
+                    // Boxed because it is rare and large: every request's future would carry its room.
+                    None => match Box::pin(self.obtain(upstream, endpoint)).await {
+                        Ok(obtained) => obtained,
+                        Err(error) => {
+                            return Err(Box::new(Unanswered { error, request: Some(request) }));
+                        }
+                    },
+                };
+                let tried = match taken {
+                    Taken::Http1(mut own) => {
+                        let answer = over_http1(&mut own, request).await;
+                        answer.map(|response| (response, Taken::Http1(own)))
                     }
-                },
-            };
-            let tried = match taken {
-                Taken::Http1(own) => over_http1(own, request).await,
-                Taken::Http2(stream) => Box::pin(over_http2(stream, endpoint, request)).await,
-            };
-            match tried {
-                Ok((answer, taken)) => {
-                    let pool = Arc::clone(self);
-                    return Ok((answer, Lease { pool, taken, max_idle: upstream.max_idle }));
+                    Taken::Http2(stream) => Box::pin(over_http2(stream, endpoint, request)).await,
+                };
+                match tried {
+                    Ok((answer, taken)) => {
+                        let pool = Arc::clone(self);
+                        return Ok((answer, Lease { pool, taken, max_idle: upstream.max_idle }));
+                    }
+                    // The connection had been closed while idle.
+                    Err((SendError::Unsent(_), Some(unsent))) if !fresh => request = unsent,
+                    Err((SendError::Refused(_), Some(again))) if refused < ATTEMPTS => {
+                        refused += 1;
+                        request = again;
+                    }
+                    Err((error, request)) => return Err(Box::new(Unanswered { error, request })),
                 }
-                // The connection had been closed while idle.
-                Err((SendError::Unsent(_), Some(unsent))) if !fresh => request = unsent,
-                Err((SendError::Refused(_), Some(again))) if refused < ATTEMPTS => {
-                    refused += 1;
-                    request = again;
-                }
-                Err((error, request)) => return Err(Box::new(Unanswered { error, request })),
             }
         }
     }
@@ -161,18 +168,28 @@ impl<B: RequestBody> Pool<B> {
     }
 }
 
-/// An answer and what it comes on; or why not, and the request if it is still there.
-type Tried<B> = Result<(Response<Incoming>, Taken<B>), (SendError, Option<Request<B>>)>;
+/// What came of a request, and the connection that its answer comes on.
+type Answered<B> = Result<(Response<Incoming>, Lease<B>), Box<Unanswered<B>>>;
 
-async fn over_http1<B: RequestBody>(mut own: Own<B>, mut request: Request<B>) -> Tried<B> {
+/// Why there is no answer, and the request if it is still there.
+type Failed<B> = (SendError, Option<Request<B>>);
+
+/// An answer and what it comes on.
+type Tried<B> = Result<(Response<Incoming>, Taken<B>), Failed<B>>;
+
+/// Hands the request over at once; the future only waits for the answer.
+fn over_http1<B: RequestBody>(
+    own: &mut Own<B>,
+    mut request: Request<B>,
+) -> impl Future<Output = Result<Response<Incoming>, Failed<B>>> + Send + use<B> {
     version::to_http1(&mut request);
     own.wire.ask(request.method(), request.headers());
-    match own.sender.try_send_request(request).await {
-        Ok(response) => Ok((response, Taken::Http1(own))),
-        Err(mut failed) => Err(match failed.take_message() {
+    let answer = own.sender.try_send_request(request);
+    async move {
+        answer.await.map_err(|mut failed| match failed.take_message() {
             Some(unsent) => (SendError::Unsent(failed.into_error()), Some(unsent)),
             None => (SendError::after_sending(failed.into_error()), None),
-        }),
+        })
     }
 }
 

@@ -70,9 +70,6 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("the store cannot be opened")]
     Store(#[source] StoreError),
-    /// The policy names a Redis.
-    #[error("Redis stores are not supported yet: write url = \"embedded:data\" in [store]")]
-    Redis,
     /// A port is taken.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -294,10 +291,14 @@ impl App {
         if let Ok(workers) = Arc::try_unwrap(workers) {
             workers.stop();
         }
-        if let Ledger::Embedded(store) = &*self.shared.ledger
-            && let Err(error) = store.close()
-        {
-            tracing::error!(%error, "the store could not be closed cleanly; its journal is kept");
+        match &*self.shared.ledger {
+            Ledger::Memory(_) => {}
+            Ledger::Embedded(store) => {
+                if let Err(error) = store.close() {
+                    tracing::error!(%error, "the store could not be closed cleanly; its journal is kept");
+                }
+            }
+            Ledger::Redis(store) => store.close(),
         }
     }
 }

@@ -13,9 +13,9 @@ use super::{Addresses, App, RunOptions, StartError, grants};
 use crate::{
     clock::Clock,
     health::HealthState,
-    ledger::{Embedded, Ledger, Options},
+    ledger::{Embedded, Ledger, Options, Redis, Store, StoreError},
     policy::{
-        compile::Settings,
+        compile::{Settings, StorePlace, StoreSettings},
         diagnostic::{Color, Report},
         file::ListenAddress,
         handle::PolicyHandle,
@@ -51,20 +51,17 @@ impl Prepared {
             false => Some(Tls::load(&settings.tls, metrics).map_err(StartError::Tls)?),
         };
         let tls = tls.map(Arc::new);
-        let directory = settings.store.directory.clone().ok_or(StartError::Redis)?;
         // Ports are claimed before the store is touched: a second process fails harmlessly.
         let sockets = Sockets::claim(&settings)?;
-        let store_options =
-            Options { max_subjects: settings.store.max_subjects, ..Options::default() };
-        let store = Embedded::open(&directory, store_options).map_err(StartError::Store)?;
+        let (ledger, kind) = open(&settings.store).map_err(StartError::Store)?;
 
         telemetry.metrics.policy_sha256.store(Arc::new(policy.sha256.clone()));
-        telemetry.metrics.store_kind.store(Arc::new("embedded".to_owned()));
-        telemetry.metrics.store_up.set(1);
+        telemetry.metrics.store_kind.store(Arc::new(kind.to_owned()));
+        telemetry.metrics.store_up.set(i64::from(ledger.is_up()));
         let drain = Drain::default();
         let overload = grants::overload(&settings.listen, &drain);
         let handle = PolicyHandle::new(policy);
-        let shared = share(&handle, Ledger::Embedded(store), &telemetry, overload);
+        let shared = share(&handle, ledger, &telemetry, overload);
         let reloader = Reloader::new(
             loader,
             InForce {
@@ -80,6 +77,17 @@ impl Prepared {
         settings.listen.max_connections = grants::connections(settings.listen.max_connections);
         let app = App { settings, shared, handle, telemetry, tls, drain };
         Ok(Self { app, sockets, reloader })
+    }
+}
+
+/// The store that the settings name, and what metrics call it.
+fn open(settings: &StoreSettings) -> Result<(Ledger, &'static str), StoreError> {
+    match &settings.place {
+        StorePlace::Directory(directory) => {
+            let options = Options { max_subjects: settings.max_subjects, ..Options::default() };
+            Ok((Ledger::Embedded(Embedded::open(directory, options)?), "embedded"))
+        }
+        StorePlace::Redis(redis) => Ok((Ledger::Redis(Redis::open(redis)?), "redis")),
     }
 }
 

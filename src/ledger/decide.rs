@@ -47,6 +47,7 @@ pub(super) fn reserve(
         lease: None,
         charges: Charges::new(),
         pooled: Charges::new(),
+        remote: None,
     };
     let crowded = crowded(parties.own, demand);
     let mut sides = Sides::open(parties, demand, &hold);

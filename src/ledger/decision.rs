@@ -20,6 +20,7 @@ use rand::Rng;
 use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
+use crate::ledger::redis::Held;
 use crate::policy::limit::{CounterId, Limits, SpanKey, Unit};
 use crate::units::NanoUsd;
 
@@ -173,6 +174,8 @@ pub struct Hold {
     pub(super) charges: Charges,
     /// On the counters under [`POOLS`](crate::policy::limit::POOLS).
     pub(super) pooled: Charges,
+    /// What a server that replicas share knows of it; `None` where there is none.
+    pub(super) remote: Option<Box<Held>>,
 }
 
 /// What a hold has booked on one account.

@@ -6,8 +6,8 @@
 //! if not, it books nothing. Refused requests are never counted, and of two
 //! concurrent requests for the last place one is refused.
 //!
-//! [`Memory`] forgets at exit, [`Embedded`] journals to a directory; [`Ledger`]
-//! chooses between them without boxing. Both are one map of accounts and differ
+//! [`Memory`] forgets at exit, [`Embedded`] journals to a directory, [`Redis`] asks a server that
+//! replicas share; [`Ledger`] chooses between them without boxing. The first two are one map of accounts and differ
 //! only in what a shard's lane does with a change. Time is always an argument.
 //!
 //! # Failure
@@ -23,6 +23,7 @@ mod embedded;
 mod journal;
 mod lane;
 mod memory;
+mod redis;
 mod rename;
 mod replay;
 mod shards;
@@ -51,6 +52,7 @@ pub use decision::{
 };
 pub use embedded::{Embedded, Options};
 pub use memory::Memory;
+pub use redis::Redis;
 pub use replay::Recovery;
 
 use crate::clock::Timestamp;
@@ -136,6 +138,8 @@ pub enum Ledger {
     Memory(Memory),
     /// Counts in memory and a directory.
     Embedded(Embedded),
+    /// Counts on a Redis that replicas share.
+    Redis(Redis),
 }
 
 macro_rules! each {
@@ -143,6 +147,7 @@ macro_rules! each {
         match $ledger {
             Ledger::Memory($store) => $call,
             Ledger::Embedded($store) => $call,
+            Ledger::Redis($store) => $call,
         }
     };
 }
@@ -206,6 +211,12 @@ pub enum StoreError {
     /// The subject has the name under which the pools are counted.
     #[error("the subject has the name of the pools")]
     ReservedSubject,
+    /// The server answers, but cannot keep counts for us.
+    #[error("the store's server cannot be used: {problem}")]
+    Incapable {
+        /// What it said, or what is wrong with what we would show it.
+        problem: String,
+    },
     /// The hold was not made by this store.
     #[error("the hold is not of this store")]
     UnknownHold,

@@ -20,7 +20,7 @@ use std::{path::Path, sync::Arc};
 
 pub use listen::{ClientSettings, ListenSettings, PairSettings, TlsSettings};
 pub(super) use sanitize::Redactors;
-pub use settings::{AdminSettings, Settings, StoreSettings};
+pub use settings::{AdminSettings, OnExpired, RedisSettings, Settings, StorePlace, StoreSettings};
 
 use super::{
     cors::{Cors, CorsRules, EXPOSED},

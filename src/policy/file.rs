@@ -58,7 +58,7 @@ pub use prices::{PriceFile, UnknownModel};
 pub use request::{Injection, MediaType, ParameterFile, RequestFile, RequestRulesFile};
 pub use retry::{CircuitBreakerFile, RetryFile, RetryMethod, RetryOn};
 pub use sanitize::{ErrorBodies, Redaction, ReplaceFile, SanitizeFile};
-pub use store::{OnFailure, StoreFile, StoreUrl};
+pub use store::{OnExpired, OnFailure, StoreFile, StoreUrl};
 pub use tiers::{BudgetFile, Pool, PoolFile, TierFile};
 pub use upstream::{UpstreamFile, UpstreamProtocol};
 pub use upstream_tls::{OwnPairFile, UpstreamTlsFile};

@@ -25,6 +25,7 @@ pub mod limit;
 pub mod load;
 pub mod path;
 mod read;
+pub mod redis_url;
 pub mod resilience;
 pub mod route;
 pub mod snapshot;

@@ -3,15 +3,22 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
     Compiler,
     listen::{ListenSettings, TlsSettings},
 };
+pub use crate::policy::file::OnExpired;
 use crate::{
-    policy::file::{AdminFile, DEFAULT_ADMIN, StoreUrl},
+    policy::{
+        At,
+        file::{AdminFile, DEFAULT_ADMIN, StoreFile, StoreUrl},
+        redis_url::RedisUrl,
+    },
     secret::Secret,
+    units::Percent,
 };
 
 /// What the process is built from once.
@@ -39,10 +46,38 @@ pub struct AdminSettings {
 /// Where the counts live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
-    /// The directory; `None` when the policy names a Redis, which is not supported yet.
-    pub directory: Option<PathBuf>,
+    /// Where.
+    pub place: StorePlace,
     /// Subjects that are counted at most.
     pub max_subjects: usize,
+}
+
+/// A store's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorePlace {
+    /// A directory of this process.
+    Directory(PathBuf),
+    /// A Redis that replicas share.
+    Redis(Box<RedisSettings>),
+}
+
+/// How a Redis is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// Where it is.
+    pub url: RedisUrl,
+    /// How long a request waits for it.
+    pub deadline: Duration,
+    /// How long what this process holds outlives its crash.
+    pub lease: Duration,
+    /// The part of a limit that may be drawn ahead.
+    pub share: Percent,
+    /// What becomes of what a crashed replica held.
+    pub on_expired: OnExpired,
+    /// The only authorities that are believed; `None` for the system's.
+    pub ca: Option<PathBuf>,
+    /// What is shown of us: a chain and its key.
+    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 impl AdminSettings {
@@ -50,6 +85,21 @@ impl AdminSettings {
     pub(in crate::policy) fn of(written: &AdminFile) -> Self {
         let token = written.token.as_ref().map(|token| token.value.clone());
         Self { address: written.address.value, token }
+    }
+}
+
+impl RedisSettings {
+    fn of(url: &RedisUrl, written: &StoreFile, directory: &Path) -> Self {
+        let path = |path: &At<PathBuf>| directory.join(&path.value);
+        Self {
+            url: url.clone(),
+            deadline: written.deadline.value,
+            lease: written.lease.value,
+            share: written.share.value,
+            on_expired: written.on_expired.value,
+            ca: written.ca.as_ref().map(path),
+            own: written.own.as_ref().map(|(chain, key)| (path(chain), path(key))),
+        }
     }
 }
 
@@ -88,9 +138,11 @@ impl Compiler<'_> {
             tls,
             admin: AdminSettings::of(admin),
             store: StoreSettings {
-                directory: match &store.url.value {
-                    StoreUrl::Embedded(path) => Some(directory.join(path)),
-                    StoreUrl::Redis(_) => None,
+                place: match &store.url.value {
+                    StoreUrl::Embedded(path) => StorePlace::Directory(directory.join(path)),
+                    StoreUrl::Redis(url) => {
+                        StorePlace::Redis(Box::new(RedisSettings::of(url, store, directory)))
+                    }
                 },
                 max_subjects: store.max_subjects.value as usize,
             },

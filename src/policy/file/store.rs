@@ -1,12 +1,13 @@
 //! `[store]`: where the counts live.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use super::super::read::{At, Table, Value, Wrong, words};
-use crate::{secret::Secret, units::Percent};
+use super::super::{
+    read::{At, Table, Value, Wrong, words},
+    redis_url::RedisUrl,
+};
+use crate::units::Percent;
 
-/// Schemes of a Redis.
-const REDIS: [&str; 4] = ["redis://", "rediss://", "redis-sentinel://", "redis+cluster://"];
 /// What would be right.
 const HINT: &str =
     "write \"embedded:data\", or a redis://, rediss://, redis-sentinel:// or redis+cluster:// URL";
@@ -22,6 +23,20 @@ pub struct StoreFile {
     pub allowance: At<Percent>,
     /// Subjects that are counted at once, 100 to 10 000 000. Default 100 000, some tens of MiB; bounds the memory.
     pub max_subjects: At<u32>,
+    /// How long a request waits for Redis at most, 1 ms to 10 s. Default 50 ms: a few round trips, and
+    /// little beside what an agent takes.
+    pub deadline: At<Duration>,
+    /// How long what a replica holds outlives its crash, 1 s to 60 s. Default 10 s.
+    pub lease: At<Duration>,
+    /// The part of a limit that a replica may draw ahead while the limit is far, 0 to 10 %. Default 10 %;
+    /// below 1 % every request asks Redis.
+    pub share: At<Percent>,
+    /// What becomes of what a crashed replica held. Default `charge`: nothing that was spent is forgotten.
+    pub on_expired: At<OnExpired>,
+    /// PEM file of the only authorities that are believed behind `rediss://`. Default: the system's.
+    pub ca: Option<At<PathBuf>>,
+    /// What is shown when Redis asks for a certificate: chain and key, PEM. Default: nothing.
+    pub own: Option<(At<PathBuf>, At<PathBuf>)>,
 }
 
 /// A store.
@@ -30,7 +45,7 @@ pub enum StoreUrl {
     /// `embedded:PATH`: a directory, relative to the policy's.
     Embedded(PathBuf),
     /// A Redis URL; it may contain a password.
-    Redis(Secret),
+    Redis(RedisUrl),
 }
 
 words! {
@@ -46,20 +61,68 @@ words! {
     }
 }
 
+words! {
+    /// What becomes of a hold whose lease ended.
+    "a word such as \"charge\""
+    pub enum OnExpired {
+        /// It counts as spent.
+        Charge = "charge",
+        /// It is given back.
+        Release = "release",
+    }
+}
+
 pub(super) fn read(table: &mut Table<'_, '_>) -> StoreFile {
     let default = At::default_in(table.span(), StoreUrl::Embedded(PathBuf::from("data")));
     let url = table.value("url").and_then(|value| url(&value)).unwrap_or(default);
     if matches!(url.value, StoreUrl::Redis(_)) {
-        table.not_yet("url");
         table.not_yet("on_failure");
         table.not_yet("allowance");
     }
+    let own = pair(table);
     StoreFile {
         url,
         on_failure: table.or("on_failure", OnFailure::Local),
         allowance: table.or("allowance", Percent::whole(25)),
         max_subjects: table.within("max_subjects", 100_000, 100..=10_000_000),
+        deadline: table.within(
+            "deadline",
+            Duration::from_millis(50),
+            Duration::from_millis(1)..=Duration::from_secs(10),
+        ),
+        lease: table.within(
+            "lease",
+            Duration::from_secs(10),
+            Duration::from_secs(1)..=Duration::from_secs(60),
+        ),
+        share: share(table),
+        on_expired: table.or("on_expired", OnExpired::Charge),
+        ca: table.optional("ca"),
+        own,
     }
+}
+
+/// A larger share could be wasted by a crash, or be in one replica's hands while another refuses.
+const LARGEST_SHARE: Percent = Percent::whole(10);
+
+fn share(table: &mut Table<'_, '_>) -> At<Percent> {
+    let place = table.value("share");
+    let share = table.or("share", LARGEST_SHARE);
+    if let Some(value) = place.filter(|_| share.value > LARGEST_SHARE) {
+        value.refuse("this is out of range", "write 0% to 10%");
+    }
+    share
+}
+
+fn pair(table: &mut Table<'_, '_>) -> Option<(At<PathBuf>, At<PathBuf>)> {
+    let wrote = (table.value("certificate").is_some(), table.value("key").is_some());
+    let (certificate, key) = (table.optional("certificate"), table.optional("key"));
+    match wrote {
+        (true, false) => table.missing("key", "key = \"certs/redis.key\", its private key"),
+        (false, true) => table.missing("certificate", "certificate = \"certs/redis.crt\""),
+        _ => {}
+    }
+    certificate.zip(key)
 }
 
 fn url(value: &Value<'_, '_>) -> Option<At<StoreUrl>> {
@@ -80,13 +143,5 @@ fn parse(text: &str) -> Result<StoreUrl, Wrong> {
             false => Ok(StoreUrl::Embedded(PathBuf::from(path))),
         };
     }
-    let rest = REDIS.iter().find_map(|scheme| text.strip_prefix(scheme));
-    let rest = rest.ok_or_else(|| Wrong::new("this store is not known", HINT))?;
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let hosts = authority.rsplit('@').next().unwrap_or_default();
-    // A cluster or a set of sentinels is a list of hosts.
-    if hosts.split(',').any(|host| host.is_empty() || host.starts_with(':')) {
-        return Err(Wrong::new("this Redis URL has no host", HINT));
-    }
-    Ok(StoreUrl::Redis(Secret::new(text)))
+    RedisUrl::parse(text).map(StoreUrl::Redis).map_err(|wrong| Wrong::new(wrong.to_string(), HINT))
 }

@@ -1,0 +1,171 @@
+-- Accounts: a hash of counters and holds, and a sorted set of when holds end.
+--
+-- A hold is one line, h:<id>:
+--   D slots expiry (id gen time amount unit)...       booked, in flight
+--   X 0 expiry (id gen time amount)...                expired or posted: amounts are committed
+--   S slots expiry seq applied drawn (id gen ends left unit)...   a share that a replica spends
+--   Y expired expiry seq applied drawn (id gen ends charged unit)...   a share that expired
+-- where expiry says what becomes of it then: c charge, r release.
+local KEEP = 3600000
+local SKEW = 60000
+-- A period may yet be the present one of a budget that moved to another zone or first weekday.
+local GRACE = (26 + 6 * 24) * 3600000
+
+local function clock()
+  local time = call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function parse(raw)
+  local w = split(raw)
+  local h = {state = w[1], slots = tonumber(w[2]), expiry = w[3], charges = {}}
+  local from = 4
+  if h.state == 'S' or h.state == 'Y' then
+    h.seq, h.applied, h.drawn, from = tonumber(w[4]), tonumber(w[5]), tonumber(w[6]), 7
+  end
+  for i = from, #w, 5 do
+    h.charges[#h.charges + 1] =
+      {id = w[i], gen = tonumber(w[i + 1]), time = tonumber(w[i + 2]), amount = tonumber(w[i + 3]), unit = w[i + 4]}
+  end
+  return h
+end
+
+local function load_hold(A, id)
+  local raw = call('HGET', A.key, 'h:' .. id)
+  return raw and parse(raw)
+end
+
+local function save_hold(A, id, h, ends)
+  local w = {h.state, int(h.slots), h.expiry}
+  if h.seq then w[4], w[5], w[6] = int(h.seq), int(h.applied), int(h.drawn) end
+  for _, charge in ipairs(h.charges) do
+    w[#w + 1] = charge.id
+    w[#w + 1] = int(charge.gen)
+    w[#w + 1] = int(charge.time)
+    w[#w + 1] = int(charge.amount)
+    w[#w + 1] = charge.unit
+  end
+  call('HSET', A.key, 'h:' .. id, table.concat(w, ' '))
+  if ends then call('ZADD', A.holds, int(ends), id) end
+end
+
+local function drop_hold(A, id)
+  call('HDEL', A.key, 'h:' .. id)
+  call('ZREM', A.holds, id)
+end
+
+local function charge_of(h, id)
+  for _, charge in ipairs(h.charges) do
+    if charge.id == id then return charge end
+  end
+end
+
+-- Commits what a share has spent of a period, unless that period is over.
+local function commit(c, charge, amount)
+  if c.kind == 'F' then return false end
+  if c.gen ~= charge.gen and c.ends ~= charge.time and c.ends ~= 0 then return false end
+  c.changed = true
+  c.committed = sum(c.committed, amount)
+  c.last = math.max(c.last, math.min(c.A.now, charge.time - 1))
+  return true
+end
+
+local function expire_hold(A, id, h)
+  for _, charge in ipairs(h.charges) do
+    local c, current = follow(A, charge)
+    local left = charge.amount
+    if h.state == 'S' then
+      if c then c.changed, c.granted = true, less(c.granted, left) end
+      if not c or h.expiry == 'r' then
+        charge.amount = 0
+      elseif c.kind == 'W' then
+        add(c, A.now, left)
+      elseif c.kind == 'F' or not commit(c, charge, left) then
+        charge.amount = 0
+      end
+    elseif c and current then
+      if h.expiry == 'r' then charge.amount = 0 end
+      correct(c, {time = charge.time, amount = left}, charge.amount, true)
+    end
+  end
+  A.inflight = less(A.inflight, h.slots)
+  if h.state == 'S' then
+    h.state, h.slots = 'Y', A.now
+  else
+    h.state, h.slots = 'X', 0
+  end
+  save_hold(A, id, h, A.now + KEEP)
+end
+
+-- Ends the holds that nobody renewed, and forgets those that ended long ago.
+local function sweep(A)
+  local over = call('ZRANGEBYSCORE', A.holds, '-inf', int(A.now), 'LIMIT', 0, 64)
+  for _, id in ipairs(over) do
+    local h = load_hold(A, id)
+    if h and (h.state == 'D' or h.state == 'S') then
+      expire_hold(A, id, h)
+    else
+      drop_hold(A, id)
+    end
+  end
+  return #over
+end
+
+-- The clock was set back: nothing happens in the future.
+local function rebase(A)
+  for _, id in ipairs(split(A.ids)) do
+    local c = counter(A, id)
+    if c.kind == 'P' then
+      c.changed, c.last = true, math.min(c.last, A.now)
+    elseif c.kind == 'W' then
+      c.changed = true
+      local late = 0
+      while c.tail > c.head do
+        local time, amount = entry(c, c.tail - 1)
+        if time <= A.now then break end
+        late, c.tail = late + amount, c.tail - 1
+        drop(c, c.tail)
+      end
+      c.sum = c.sum - late
+      add(c, A.now, late)
+    end
+  end
+end
+
+local function open(index, now)
+  local A = {key = KEYS[index * 2 - 1], holds = KEYS[index * 2], counters = {}}
+  local meta = call('HMGET', A.key, 'latest', 'inflight', 'ids', 'until', 'recall')
+  A.known = meta[1] and true or false
+  A.latest, A.inflight = tonumber(meta[1] or 0), tonumber(meta[2] or 0)
+  A.ids, A.keep, A.recall = meta[3] or '', tonumber(meta[4] or 0), tonumber(meta[5] or 0)
+  A.now = math.max(A.latest, now)
+  if now + SKEW < A.latest then
+    A.now = now
+    rebase(A)
+  end
+  sweep(A)
+  return A
+end
+
+local function close(A)
+  local w, keep = {'latest', int(A.now), 'inflight', int(A.inflight)}, A.now + KEEP
+  if A.recall > 0 then w[5], w[6] = 'recall', int(A.recall) end
+  for id, c in pairs(A.counters) do
+    keep = math.max(keep, A.now + (c.len or 0), c.ends and c.ends + GRACE or 0)
+    if c.changed then
+      w[#w + 1] = 'c:' .. id
+      w[#w + 1] = text(c)
+    end
+  end
+  -- The end of an account moves at most once an hour.
+  local moved = keep > A.keep or A.now < A.latest
+  if moved then
+    A.keep = keep + KEEP
+    w[#w + 1] = 'until'
+    w[#w + 1] = int(A.keep)
+  end
+  call('HSET', A.key, unpack(w))
+  if moved then call('PEXPIRE', A.key, int(A.keep - A.now)) end
+  -- The set goes with its last member, and its end with it.
+  call('PEXPIRE', A.holds, int(A.keep - A.now))
+end

@@ -1,0 +1,88 @@
+//! What goes on behind the requests: deliveries, signs of life, and the end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::live::Keys;
+use super::script::Invocation;
+use super::server::{Server, names};
+
+/// How often to look whether something waits to be delivered.
+const DELIVER: Duration = Duration::from_millis(20);
+/// Commands that are told again at once.
+const BATCH: usize = 64;
+/// How long one may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Holds that one command renews.
+const RENEWALS: usize = 200;
+/// How long the end may take.
+const END: Duration = Duration::from_secs(2);
+
+/// Works until asked to stop, then delivers what it can.
+pub(super) async fn run(server: Arc<Server>, stop: Arc<Notify>) {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(deliver(Arc::clone(&server)));
+    tasks.spawn(renew(Arc::clone(&server)));
+    stop.notified().await;
+    tasks.shutdown().await;
+    // What is on its way keeps its place: everything is answered in order.
+    let _ = tokio::time::timeout(END, finish(&server)).await;
+}
+
+async fn finish(server: &Arc<Server>) {
+    while server.router.is_up() && !server.backlog.is_empty() {
+        deliver_some(server).await;
+    }
+    for node in server.router.nodes() {
+        let ping = super::resp::command(&[b"PING"]);
+        // Either answer ends the wait for what was sent before.
+        let _ = node.ask(ping, 0, Instant::now() + PATIENCE).await;
+    }
+}
+
+async fn deliver(server: Arc<Server>) {
+    loop {
+        tokio::time::sleep(DELIVER).await;
+        if server.router.is_up() && !server.backlog.is_empty() {
+            deliver_some(&server).await;
+        }
+    }
+}
+
+async fn deliver_some(server: &Arc<Server>) {
+    let mut told = JoinSet::new();
+    for call in server.backlog.take(BATCH) {
+        let server = Arc::clone(server);
+        told.spawn(async move {
+            let answer = server.router.call(&call, Instant::now() + PATIENCE).await;
+            server.backlog.judge(call, &answer);
+        });
+    }
+    while told.join_next().await.is_some() {}
+}
+
+/// Renews what lives; a renewal that is lost is made up for by the next, long before the lease ends.
+async fn renew(server: Arc<Server>) {
+    let third = server.lease / 3;
+    loop {
+        tokio::time::sleep(third / 2).await;
+        for (keys, serials) in server.live.due(third) {
+            for some in serials.chunks(RENEWALS) {
+                let call = renewal(&server, &keys, some);
+                server.router.send(&call, Box::new(drop));
+            }
+        }
+    }
+}
+
+fn renewal(server: &Server, keys: &Keys, serials: &[u64]) -> Invocation {
+    let mut call = Invocation::new("renew", &names(keys), server.clock.told(None));
+    call.number(server.lease.as_millis() as u64);
+    for serial in serials {
+        call.text(&server.id(*serial));
+    }
+    call
+}

@@ -1,0 +1,65 @@
+//! A real Redis for each test, and what only this store promises.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Redis;
+use crate::policy::compile::{OnExpired, RedisSettings};
+use crate::policy::redis_url::RedisUrl;
+use crate::units::Percent;
+
+/// A server without persistence; ends with the test.
+pub(in crate::ledger) struct Server {
+    process: Child,
+    pub(in crate::ledger) port: u16,
+    directory: tempfile::TempDir,
+}
+
+impl Server {
+    pub(in crate::ledger) fn start() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let process = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &free.port().to_string()])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(directory.path())
+            .stdout(Stdio::null())
+            .spawn();
+        let process = process.expect("redis-server is installed");
+        let began = Instant::now();
+        while TcpStream::connect(free).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(30), "redis-server does not listen");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { process, port: free.port(), directory }
+    }
+
+    pub(in crate::ledger) fn settings(&self) -> RedisSettings {
+        RedisSettings {
+            url: RedisUrl::parse(&format!("redis://127.0.0.1:{}", self.port)).unwrap(),
+            // A busy machine is no reason to be away.
+            deadline: Duration::from_secs(10),
+            lease: Duration::from_secs(10),
+            share: Percent::whole(10),
+            on_expired: OnExpired::Charge,
+            ca: None,
+            own: None,
+        }
+    }
+
+    /// A store whose callers tell the time.
+    pub(in crate::ledger) fn store(&self) -> Redis {
+        let store = Redis::start(&self.settings(), true).unwrap();
+        assert!(store.connections() > 0, "the server answers within the time that opening waits");
+        store
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        assert!(self.directory.path().exists());
+    }
+}

@@ -48,6 +48,7 @@ pub(super) fn reserve(
         charges: Charges::new(),
         pooled: Charges::new(),
         remote: None,
+        away: None,
     };
     let crowded = crowded(parties.own, demand);
     let mut sides = Sides::open(parties, demand, &hold);

@@ -20,6 +20,7 @@ use rand::Rng;
 use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
+use crate::ledger::away::Provisional;
 use crate::ledger::redis::Held;
 use crate::policy::limit::{CounterId, Limits, SpanKey, Unit};
 use crate::units::NanoUsd;
@@ -118,6 +119,9 @@ pub enum Exceeded {
     /// Index into [`Limits::all`]: the request asks for more than the limit has when nothing is used.
     /// It never fits as it is, whatever the wait that is told.
     Never(usize),
+    /// Index into [`Limits::all`]: the part of the limit that may be used while the store that
+    /// replicas share is away.
+    Allowance(usize),
     /// Too many requests of the subject in flight.
     Concurrency,
 }
@@ -126,7 +130,7 @@ impl Exceeded {
     /// The limit, unless it is the subject's concurrency.
     pub fn index(self) -> Option<usize> {
         match self {
-            Self::Limit(index) | Self::Never(index) => Some(index),
+            Self::Limit(index) | Self::Never(index) | Self::Allowance(index) => Some(index),
             Self::Concurrency => None,
         }
     }
@@ -176,6 +180,8 @@ pub struct Hold {
     pub(super) pooled: Charges,
     /// What a server that replicas share knows of it; `None` where there is none.
     pub(super) remote: Option<Box<Held>>,
+    /// What stands in for a store that is away; `None` while it is not.
+    pub(super) away: Option<Box<Provisional>>,
 }
 
 /// What a hold has booked on one account.
@@ -200,6 +206,16 @@ impl Hold {
     /// When the store gives the hold up unless its owner renews it; `None` as long as the process lives.
     pub fn lease(&self) -> Option<Timestamp> {
         self.lease
+    }
+
+    /// What is booked of a unit, on any one of the subject's counters.
+    pub(super) fn booked(&self, unit: Unit) -> u64 {
+        let mut most = 0;
+        for charge in self.charges.iter().filter(|charge| charge.unit == unit) {
+            let same = self.charges.iter().filter(|other| other.counter == charge.counter);
+            most = most.max(same.fold(0, |sum: u64, other| sum.saturating_add(other.amount)));
+        }
+        most
     }
 }
 

@@ -88,6 +88,11 @@ impl Embedded {
         self.recovery
     }
 
+    /// What a subject has used, without waiting.
+    pub(super) fn used(&self, subject: &str, now: Timestamp) -> Vec<CounterUsage> {
+        self.kept.shards.usage(subject, now)
+    }
+
     /// Writes everything into the database file, now rather than when the journal is long.
     ///
     /// # Errors
@@ -211,7 +216,7 @@ fn collect(shard: &mut Shard<JournalLane>, next: &Arc<Segment>, since: u64) -> B
 }
 
 /// Takes the directory for this process, until the file is closed.
-fn claim(directory: &Path) -> Result<File, StoreError> {
+pub(super) fn claim(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join("lock");
     let opened = fs::create_dir_all(directory)
         .and_then(|()| File::options().write(true).create(true).truncate(false).open(&path));

@@ -218,7 +218,7 @@ pub(super) fn header(sequence: u64) -> [u8; HEADER] {
     header
 }
 
-fn file_name(sequence: u64) -> String {
+pub(super) fn file_name(sequence: u64) -> String {
     format!("journal-{sequence:020}.log")
 }
 

@@ -15,6 +15,7 @@
 
 mod account;
 mod authority;
+mod away;
 mod checkpoint;
 mod codec;
 mod decide;
@@ -46,6 +47,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use authority::{Amount, Authority, Deed, Entry, EntryId, Epoch, Move, Outbox};
+pub use away::{Fallback, Keeping};
 pub use decision::{
     CONCURRENCY_WAIT, CounterUsage, Decision, Demand, Exceeded, Excess, Hold, HoldId, LimitState,
     MAX_SUBJECT, Outcome, Refused, ReplicaId, Standing,
@@ -216,6 +218,12 @@ pub enum StoreError {
     Incapable {
         /// What it said, or what is wrong with what we would show it.
         problem: String,
+    },
+    /// Too much waits to be delivered to the store's server.
+    #[error("the journal is full: {bytes} bytes wait for the store's server")]
+    JournalFull {
+        /// How long it is.
+        bytes: u64,
     },
     /// The hold was not made by this store.
     #[error("the hold is not of this store")]

@@ -5,6 +5,7 @@
 //! nothing did is a [`Policy`] built. Problems are collected, not thrown, so an
 //! operator sees all of them at once.
 
+mod away;
 mod certificate_source;
 mod identity;
 mod listen;

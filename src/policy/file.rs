@@ -13,6 +13,7 @@
 
 mod admin;
 mod alerts;
+mod away;
 mod bind;
 mod certificates;
 mod cors;
@@ -39,6 +40,7 @@ mod url;
 pub use admin::AdminFile;
 pub(super) use admin::DEFAULT_ADMIN;
 pub use alerts::{AlertRuleFile, AlertsFile};
+pub use away::AwayFile;
 pub use bind::{FileMode, HostName, ListenAddress};
 pub use certificates::{CertificatesFile, ClientCertificatesFile, PairFile};
 pub use cors::{CorsFile, Origin};

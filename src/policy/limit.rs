@@ -32,11 +32,13 @@ pub struct Limits {
     pub pools: Box<[Limit]>,
     /// Requests that one subject may have in flight; unset means any number.
     pub concurrency: Option<NonZeroU32>,
+    /// What holds instead while the store that replicas share is away.
+    pub away: Away,
 }
 
 impl Limits {
     /// The caller's own limits, then the pools: the order of every standing and of every index.
-    pub fn all(&self) -> impl Iterator<Item = &Limit> {
+    pub fn all(&self) -> impl Iterator<Item = &Limit> + Clone {
         self.limits.iter().chain(&self.pools)
     }
 
@@ -45,10 +47,37 @@ impl Limits {
         let shared = index.checked_sub(self.limits.len());
         shared.map_or_else(|| self.limits.get(index), |index| self.pools.get(index))
     }
+
+    /// Whether nothing is bounded.
+    pub fn is_empty(&self) -> bool {
+        self.all().next().is_none() && self.concurrency.is_none()
+    }
+
+    /// The same without those that count `unit`, and without a bound on requests in flight.
+    #[must_use]
+    pub fn without(&self, unit: Unit) -> Self {
+        let others = |limits: &[Limit]| -> Box<[Limit]> {
+            limits.iter().filter(|limit| limit.counter.unit() != unit).cloned().collect()
+        };
+        Self { limits: others(&self.limits), pools: others(&self.pools), ..Self::default() }
+    }
+}
+
+/// What becomes of a request while the store that replicas share is away: of what its limits ask for, the strictest.
+#[derive(Clone, Debug, Default)]
+pub enum Away {
+    /// It is refused. Default, for whatever was not thought of.
+    #[default]
+    Refuse,
+    /// It is counted here, within these limits: the same ones in the same order, each cut
+    /// down to its allowance.
+    Local(Arc<Limits>),
+    /// It passes uncounted.
+    Allow,
 }
 
 /// How much of one counter may be used within its span.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Limit {
     /// What is counted.
     pub counter: Counter,
@@ -57,7 +86,7 @@ pub struct Limit {
 }
 
 /// A thing that is counted per subject, named independently of any amount.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Counter {
     id: CounterId,
     former: Box<[CounterId]>,

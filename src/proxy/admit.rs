@@ -15,7 +15,7 @@ use super::{
     settle::Permit,
 };
 use crate::{
-    ledger::{Decision, Demand, Excess, Outcome, Standing, Store, StoreError},
+    ledger::{Decision, Demand, Exceeded, Excess, Outcome, Standing, Store, StoreError},
     policy::{
         identity::Caller,
         snapshot::{Mode, ShownKind, ShownLimit},
@@ -136,15 +136,18 @@ pub fn refusal(excess: &Excess, shown: &[ShownLimit]) -> Box<Refusal> {
     let refusal = Refusal::new(code_of(excess, shown)).retry_after(excess.retry_after);
     let Some(index) = excess.limit.index() else { return refusal };
     let Some(limit) = shown.get(index) else { return refusal };
-    let phrase = phrase(limit, excess.retry_after);
+    let is_share = matches!(excess.limit, Exceeded::Allowance(_));
+    let phrase = phrase(limit, is_share, excess.retry_after);
     refusal.message(phrase).detail(limit.written.clone())
 }
 
 /// Made of the policy's own names and numbers only.
-fn phrase(limit: &ShownLimit, wait: Duration) -> Cow<'static, str> {
+fn phrase(limit: &ShownLimit, is_share: bool, wait: Duration) -> Cow<'static, str> {
     let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
     let plural = if seconds == 1 { "" } else { "s" };
     let used = match &limit.kind {
+        // The rest is not spent; it just cannot be given out while nobody knows the whole count.
+        _ if is_share => format!("your share of {} until the counts can be reached", limit.written),
         ShownKind::Quota { .. } => format!("all {} {}", limit.amount, limit.phrase),
         ShownKind::Budget { .. } => limit.phrase.clone(),
     };

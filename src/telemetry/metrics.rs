@@ -85,6 +85,15 @@ pub struct Metrics {
     pub store_kind: ArcSwap<String>,
     /// Time that decisions took in the store.
     pub store_wait: Histogram,
+    pub(super) stand_ins: [Counter; 3],
+    /// Entries that the store has yet to hear.
+    pub journal_depth: Gauge,
+    /// Entries that the store heard after it had been away.
+    pub reconciled: Counter,
+    /// Settlements that could not be written down; their estimates stand.
+    pub settlements_lost: Counter,
+    /// Times that the store came back without what it had counted.
+    pub books_lost: Counter,
     /// The dependencies of the policy in force, and whether each answers.
     pub dependencies: ArcSwap<Vec<(Arc<str>, bool)>>,
     /// 1 while the upstream accepts connections.
@@ -171,6 +180,22 @@ impl Connected {
     pub(super) const ALL: [&'static str; 5] = ["ok", "refused", "timed_out", "no_tls", "no_http"];
 }
 
+/// How a decision was made while the store was away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandIn {
+    /// It was counted here, within the allowance.
+    Local,
+    /// The request was refused.
+    Refuse,
+    /// It passed uncounted.
+    Allow,
+}
+
+impl StandIn {
+    /// The values of the label `mode`, in the order of the variants.
+    pub(super) const ALL: [&'static str; 3] = ["local", "refuse", "allow"];
+}
+
 /// The largest share of a tier's budget that any subject has used in the running period.
 #[derive(Debug, Default)]
 pub struct BudgetUse(Mutex<(u64, u64)>);
@@ -215,6 +240,11 @@ impl Metrics {
             store_up: Gauge::default(),
             store_kind: ArcSwap::default(),
             store_wait: Histogram::new(OVERHEAD_BOUNDS),
+            stand_ins: Default::default(),
+            journal_depth: Gauge::default(),
+            reconciled: Counter::default(),
+            settlements_lost: Counter::default(),
+            books_lost: Counter::default(),
             dependencies: ArcSwap::default(),
             upstream_up: Gauge::default(),
             upstream_idle: Gauge::default(),
@@ -299,6 +329,13 @@ impl Metrics {
     /// Counts one attempt to connect to the upstream.
     pub fn upstream_connected(&self, result: Connected) {
         if let Some(count) = self.upstream_connects.get(result as usize) {
+            count.add(1);
+        }
+    }
+
+    /// Counts one decision in the place of a store that is away.
+    pub fn stood_in(&self, how: StandIn) {
+        if let Some(count) = self.stand_ins.get(how as usize) {
             count.add(1);
         }
     }

@@ -23,7 +23,7 @@ pub use cells::{Cell, Counter, Gauge};
 pub use endpoint::{EndpointCell, QUOTA_KINDS};
 pub use histogram::Histogram;
 pub use log::{LogFormat, init as init_log};
-pub use metrics::{BudgetUse, Connected, Handshake, Metrics, Protocol, TUNNEL_ENDS};
+pub use metrics::{BudgetUse, Connected, Handshake, Metrics, Protocol, StandIn, TUNNEL_ENDS};
 pub use output::Output;
 pub use record::{Cost, Record};
 pub use render::{OPENMETRICS, PROMETHEUS, render};

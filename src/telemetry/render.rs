@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::{
     Histogram, Metrics, Output, TUNNEL_ENDS,
     histogram::seconds,
-    metrics::{Connected, Handshake},
+    metrics::{Connected, Handshake, StandIn},
     process::Facts,
 };
 use crate::clock::Timestamp;
@@ -182,7 +182,42 @@ impl Scrape {
         gauge_of(&mut family, &[("kind", kind.as_str())], &metrics.store_up.value())?;
         let help = "Time that decisions took in the store";
         let mut family = page.histogram("weir_store_operation_duration_seconds", help)?;
-        histogram(&mut family.encode_family(&[("kind", kind.as_str())])?, &metrics.store_wait)
+        histogram(&mut family.encode_family(&[("kind", kind.as_str())])?, &metrics.store_wait)?;
+        self.outage(page, kind.as_str())
+    }
+
+    /// What happened while the store was away.
+    fn outage(&self, page: &mut Page<'_>, kind: &str) -> fmt::Result {
+        let metrics = &self.metrics;
+        let help = "Decisions that were made while the store was away";
+        let mut family = page.counter("weir_store_fallback_decisions", help)?;
+        for (mode, count) in StandIn::ALL.iter().zip(&metrics.stand_ins) {
+            count_of(&mut family, &[("kind", kind), ("mode", mode)], &count.value())?;
+        }
+        let help = "Entries that the store has yet to hear";
+        let mut family = page.gauge("weir_store_journal_depth", help)?;
+        gauge_of(&mut family, &[("kind", kind)], &metrics.journal_depth.value())?;
+        for (name, help, count) in [
+            (
+                "weir_store_reconciled",
+                "Entries that the store heard after it had been away",
+                &metrics.reconciled,
+            ),
+            (
+                "weir_store_settlements_lost",
+                "Settlements that could not be written down; their estimates stand",
+                &metrics.settlements_lost,
+            ),
+            (
+                "weir_store_books_lost",
+                "Times that the store came back without what it had counted",
+                &metrics.books_lost,
+            ),
+        ] {
+            let mut family = page.counter(name, help)?;
+            count_of(&mut family, &[("kind", kind)], &count.value())?;
+        }
+        Ok(())
     }
 
     fn connections(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -140,6 +140,31 @@ fn what_has_no_effect_yet_is_listed_with_its_place() {
 }
 
 #[test]
+fn outages_are_judged_by_the_limit_then_the_tier_then_the_store() {
+    let text = format!(
+        "{SMALL}on_failure = \"refuse\"\n\
+         quotas = {{ all = [\"3/hour\", {{ limit = \"9/day\", on_failure = \"allow\" }}], \
+         \"*\" = {{ limit = \"20/day\", allowance = \"10%\" }} }}\n\
+         budget = {{ day = \"$1\", on_failure = \"local\" }}\n[store]\nallowance = \"5%\"\n"
+    );
+
+    let policy = policy(&text);
+
+    let tier = &policy.tiers[0];
+    let of = |away: AwayFile| {
+        let Some(on_failure) = away.below(tier.away).on_failure else { panic!("nothing holds") };
+        (on_failure.value, away.allowance.map(|share| share.value.hundredths()))
+    };
+    let quotas: Vec<_> =
+        tier.quotas.iter().flat_map(|pool| &pool.away).map(|away| of(*away)).collect();
+    let expected =
+        [(OnFailure::Refuse, None), (OnFailure::Allow, None), (OnFailure::Refuse, Some(1000))];
+    assert_eq!(quotas, expected);
+    assert_eq!(of(tier.budget.away), (OnFailure::Local, None));
+    assert_eq!(tier.quotas[0].quotas[1].value.to_string(), "9/day");
+}
+
+#[test]
 fn the_rest_that_has_no_effect_yet_is_listed_too() {
     let text = format!(
         "unknown_model = \"flat\"\n{SMALL}[operations.all.request]\nschema = \"s.json\"\n\
@@ -152,10 +177,9 @@ fn the_rest_that_has_no_effect_yet_is_listed_too() {
     let policy = policy.expect("the policy is right");
     let notes: Vec<_> =
         policy.not_yet_effective().iter().map(|note| note.message.as_str()).collect();
-    assert_eq!(notes.len(), 5);
+    assert_eq!(notes.len(), 3);
     assert!(notes[0].contains("unknown_model") && notes[1].contains("request.schema"));
-    assert!(notes[2].contains("store.url") && notes[3].contains("on_failure"));
-    assert!(notes[4].contains("allowance"));
+    assert!(notes[2].contains("store.url"));
     assert!(report.diagnostics().is_empty());
     assert!(
         matches!(policy.store.url.value, StoreUrl::Redis(_)) && policy.store.url.from_reference

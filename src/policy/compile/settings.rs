@@ -48,6 +48,8 @@ pub struct AdminSettings {
 pub struct StoreSettings {
     /// Where.
     pub place: StorePlace,
+    /// Where what a Redis must be told later is kept.
+    pub journal: PathBuf,
     /// Subjects that are counted at most.
     pub max_subjects: usize,
 }
@@ -144,6 +146,7 @@ impl Compiler<'_> {
                         StorePlace::Redis(Box::new(RedisSettings::of(url, store, directory)))
                     }
                 },
+                journal: directory.join(&store.journal),
                 max_subjects: store.max_subjects.value as usize,
             },
         }

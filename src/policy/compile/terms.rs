@@ -4,12 +4,16 @@ use std::{fmt::Write as _, num::NonZeroU32, sync::Arc};
 
 use http::HeaderValue;
 
-use super::{Compiler, one_of, shared};
+use super::{
+    Compiler,
+    away::{Rule, with_away},
+    one_of, shared,
+};
 use crate::{
     policy::{
         calendar::{Calendar, Period},
         diagnostic::Diagnostic,
-        file::{Name, PolicyFile, Pool, TierFile},
+        file::{AwayFile, Name, PolicyFile, Pool, StoreFile, TierFile},
         limit::{Counter, Limit, Limits, Span, Unit},
         read::At,
         snapshot::{Operation, ShownKind, ShownLimit, Terms, Tier},
@@ -103,11 +107,13 @@ pub(super) fn build(
                     let allowed = written.tiers.as_ref().is_none_or(|tiers| {
                         tiers.iter().any(|name| name.value == written_tier.name.value)
                     });
-                    let lines = || lines(written_tier, &written.name.value, calendars, metrics);
+                    let name = &written.name.value;
+                    let lines = || lines(written_tier, name, &file.store, calendars, metrics);
                     let inner = written.messages.charged.value.then(lines);
-                    let mut terms = terms(allowed, written_tier, lines(), cell);
+                    let rest = Rule::of(written_tier.away, &file.store);
+                    let mut terms = terms(allowed, written_tier, lines(), rest, cell);
                     if let Some(inner) = inner {
-                        terms.message_limits = uncrowded(inner);
+                        terms.message_limits = uncrowded(inner, rest);
                     }
                     terms
                 }
@@ -125,20 +131,26 @@ pub(super) fn build(
     all
 }
 
-type Line = (Limit, ShownLimit);
+type Line = (Limit, (ShownLimit, Rule));
 
 fn terms(
     allowed: bool,
     tier: &TierFile,
     lines: Vec<Line>,
+    rest: Rule,
     cell: Arc<crate::telemetry::Cell>,
 ) -> Terms {
-    let (limits, shown): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
+    let (limits, told): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
+    let (shown, rules): (Vec<_>, Vec<_>) = told.into_iter().unzip();
     let concurrency = tier.concurrency.and_then(|bound| NonZeroU32::new(bound.value));
     Terms {
         allowed,
         policy_header: policy_header(&limits, &shown),
-        limits: Arc::new(Limits { limits: limits.into(), pools: Box::default(), concurrency }),
+        limits: with_away(
+            Limits { limits: limits.into(), concurrency, ..Limits::default() },
+            &rules,
+            rest,
+        ),
         message_limits: Arc::default(),
         shown,
         cell,
@@ -146,13 +158,21 @@ fn terms(
 }
 
 /// The limits of what happens inside a request that is in flight already.
-fn uncrowded(lines: Vec<Line>) -> Arc<Limits> {
-    let limits = lines.into_iter().map(|(limit, _)| limit).collect();
-    Arc::new(Limits { limits, ..Limits::default() })
+fn uncrowded(lines: Vec<Line>, rest: Rule) -> Arc<Limits> {
+    let (limits, told): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
+    let rules: Vec<_> = told.into_iter().map(|(_, rule)| rule).collect();
+    with_away(Limits { limits: limits.into(), ..Limits::default() }, &rules, rest)
 }
 
 /// The quotas and budgets that one operation meets in `tier`.
-fn lines(tier: &TierFile, operation: &Name, calendars: &Calendars, metrics: &Metrics) -> Vec<Line> {
+fn lines(
+    tier: &TierFile,
+    operation: &Name,
+    store: &StoreFile,
+    calendars: &Calendars,
+    metrics: &Metrics,
+) -> Vec<Line> {
+    let rule = |written: AwayFile| Rule::of(written.below(tier.away), store);
     let mut lines = Vec::new();
     for written in &tier.quotas {
         let scope = match &written.pool.value {
@@ -160,20 +180,24 @@ fn lines(tier: &TierFile, operation: &Name, calendars: &Calendars, metrics: &Met
             Pool::Operation(name) if name == operation => name.as_str(),
             Pool::Operation(_) => continue,
         };
-        lines.extend(written.quotas.iter().map(|quota| quota_line(scope, &quota.value)));
+        for (quota, away) in written.quotas.iter().zip(&written.away) {
+            let (limit, shown) = quota_line(scope, &quota.value);
+            lines.push((limit, (shown, rule(*away))));
+        }
     }
     let zone = calendars.0.iter().find(|(name, _)| name == tier.name.value.as_str());
     let budgets = [(Period::Day, tier.budget.day), (Period::Month, tier.budget.month)];
     for (period, amount) in budgets {
         let calendar = zone.and_then(|(_, zone)| Calendar::new(period, zone).ok());
         if let (Some(amount), Some(calendar)) = (amount, calendar) {
-            lines.push(budget_line(tier, period, calendar, amount.value, metrics));
+            let (limit, shown) = budget_line(tier, period, calendar, amount.value, metrics);
+            lines.push((limit, (shown, rule(tier.budget.away))));
         }
     }
     lines
 }
 
-fn quota_line(scope: &str, quota: &Quota) -> Line {
+fn quota_line(scope: &str, quota: &Quota) -> (Limit, ShownLimit) {
     let unit = match quota.unit {
         units::Unit::Requests => Unit::Requests,
         units::Unit::Tokens => Unit::Tokens,
@@ -208,7 +232,7 @@ fn budget_line(
     calendar: Calendar,
     amount: NanoUsd,
     metrics: &Metrics,
-) -> Line {
+) -> (Limit, ShownLimit) {
     let (name, phrase) = match period {
         Period::Month => ("month", "this month"),
         _ => ("day", "today"),

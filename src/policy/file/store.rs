@@ -3,10 +3,17 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::super::{
+<<<<<<< HEAD
     read::{At, Table, Value, Wrong, words},
     redis_url::RedisUrl,
 };
 use crate::units::Percent;
+=======
+    diagnostic::Diagnostic,
+    read::{At, Table, Value, Wrong, words},
+};
+use crate::{secret::Secret, units::Percent};
+>>>>>>> 572c29c (Decide in a shared store's place while it is away, and deliver what was decided)
 
 /// What would be right.
 const HINT: &str =
@@ -21,6 +28,8 @@ pub struct StoreFile {
     pub on_failure: At<OnFailure>,
     /// With `local`: the share of each limit that one replica may use while Redis is away. Default 25 %.
     pub allowance: At<Percent>,
+    /// With a Redis: a directory for what it must be told when it comes back, relative to the policy's. Default `journal`.
+    pub journal: PathBuf,
     /// Subjects that are counted at once, 100 to 10 000 000. Default 100 000, some tens of MiB; bounds the memory.
     pub max_subjects: At<u32>,
     /// How long a request waits for Redis at most, 1 ms to 10 s. Default 50 ms: a few round trips, and
@@ -76,14 +85,19 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> StoreFile {
     let default = At::default_in(table.span(), StoreUrl::Embedded(PathBuf::from("data")));
     let url = table.value("url").and_then(|value| url(&value)).unwrap_or(default);
     if matches!(url.value, StoreUrl::Redis(_)) {
+<<<<<<< HEAD
         table.not_yet("on_failure");
         table.not_yet("allowance");
+=======
+        table.not_yet("url");
+>>>>>>> 572c29c (Decide in a shared store's place while it is away, and deliver what was decided)
     }
     let own = pair(table);
     StoreFile {
         url,
         on_failure: table.or("on_failure", OnFailure::Local),
         allowance: table.or("allowance", Percent::whole(25)),
+        journal: journal(table),
         max_subjects: table.within("max_subjects", 100_000, 100..=10_000_000),
         deadline: table.within(
             "deadline",
@@ -102,6 +116,7 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> StoreFile {
     }
 }
 
+<<<<<<< HEAD
 /// A larger share could be wasted by a crash, or be in one replica's hands while another refuses.
 const LARGEST_SHARE: Percent = Percent::whole(10);
 
@@ -123,6 +138,15 @@ fn pair(table: &mut Table<'_, '_>) -> Option<(At<PathBuf>, At<PathBuf>)> {
         _ => {}
     }
     certificate.zip(key)
+=======
+fn journal(table: &mut Table<'_, '_>) -> PathBuf {
+    let written = table.or("journal", "journal".to_owned());
+    if written.value.contains('\0') {
+        let error = Diagnostic::error("`store.journal`: this is no directory").at(written.span, "");
+        table.reader().push(error.help("write a directory such as \"journal\""));
+    }
+    PathBuf::from(written.value)
+>>>>>>> 572c29c (Decide in a shared store's place while it is away, and deliver what was decided)
 }
 
 fn url(value: &Value<'_, '_>) -> Option<At<StoreUrl>> {

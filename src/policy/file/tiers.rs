@@ -2,9 +2,9 @@
 
 use super::super::{
     diagnostic::Diagnostic,
-    read::{At, Named, Table},
+    read::{At, Named, Table, Value},
 };
-use super::{Name, name};
+use super::{AwayFile, Name, away, name};
 use crate::units::{NanoUsd, Quota, Unit};
 
 /// A budget above this, for one subject, is probably a slip of the decimal point.
@@ -21,6 +21,8 @@ pub struct TierFile {
     pub budget: BudgetFile,
     /// Requests in flight at once per subject, 1 to 100 000. Default: not bounded.
     pub concurrency: Option<At<u32>>,
+    /// What holds while the store is away, for whichever limit says nothing else. Default: as for the store.
+    pub away: AwayFile,
 }
 
 /// The quotas of one pool.
@@ -30,6 +32,8 @@ pub struct PoolFile {
     pub pool: At<Pool>,
     /// The bounds, in file order; no two of the same unit and window. At least one.
     pub quotas: Vec<At<Quota>>,
+    /// What holds for each of them while the store is away. One entry per quota.
+    pub away: Vec<AwayFile>,
 }
 
 /// What is counted together.
@@ -50,6 +54,8 @@ pub struct BudgetFile {
     pub month: Option<At<NanoUsd>>,
     /// The time zone in which days and months begin, an IANA name that is not looked up here. Default `UTC`.
     pub zone: At<String>,
+    /// What holds for both while the store is away. Default: as for the tier.
+    pub away: AwayFile,
 }
 
 pub(super) fn read(root: &mut Table<'_, '_>) -> (Vec<TierFile>, bool) {
@@ -68,15 +74,16 @@ fn tier(table: &mut Table<'_, '_>, name: Option<At<Name>>) -> Option<TierFile> {
     let quotas = table.table("quotas", pools).unwrap_or_default();
     let budget = table.table_or_empty("budget", budget);
     let concurrency = table.optional_within("concurrency", 1..=100_000);
-    Some(TierFile { name: name?, quotas, budget, concurrency })
+    let away = away::read(table);
+    Some(TierFile { name: name?, quotas, budget, concurrency, away })
 }
 
 fn pools(table: &mut Table<'_, '_>) -> Vec<PoolFile> {
     let entries = table.named();
     let read = |entry: &Named<'_, '_>| {
         let pool = pool(entry);
-        let quotas = quotas(table, entry);
-        Some(PoolFile { pool: pool?, quotas })
+        let (quotas, away) = quotas(table, entry).into_iter().unzip();
+        Some(PoolFile { pool: pool?, quotas, away })
     };
     entries.iter().filter_map(read).collect()
 }
@@ -88,7 +95,7 @@ fn pool(entry: &Named<'_, '_>) -> Option<At<Pool>> {
     }
 }
 
-fn quotas(table: &Table<'_, '_>, entry: &Named<'_, '_>) -> Vec<At<Quota>> {
+fn quotas(table: &Table<'_, '_>, entry: &Named<'_, '_>) -> Vec<(At<Quota>, AwayFile)> {
     let values = entry.value.one_or_many();
     if values.is_empty() {
         entry.value.refuse(
@@ -96,14 +103,28 @@ fn quotas(table: &Table<'_, '_>, entry: &Named<'_, '_>) -> Vec<At<Quota>> {
             "write a quota such as \"60/minute\", or leave the key out",
         );
     }
-    let quotas: Vec<At<Quota>> = values.iter().filter_map(|value| value.at()).collect();
+    let read: Vec<_> = values.iter().filter_map(quota).collect();
+    let quotas: Vec<At<Quota>> = read.iter().map(|(quota, _)| *quota).collect();
     for quota in quotas.iter().filter(|quota| quota.value.unit != Unit::Requests) {
         table.not_yet_at(quota.span, "a quota in tokens or bytes");
     }
     let windows = quotas.iter().map(|quota| ((quota.value.unit, quota.value.window), quota.span));
     let message = "two quotas of one pool have the same unit and window";
     table.reader().refuse_repeated(windows, message, "keep the smaller one");
-    quotas
+    read
+}
+
+/// `"3/hour"`, or a table with more to say of it.
+fn quota(value: &Value<'_, '_>) -> Option<(At<Quota>, AwayFile)> {
+    if !value.is_table() {
+        return Some((value.at()?, AwayFile::default()));
+    }
+    let read = |table: &mut Table<'_, '_>| {
+        let quota = table.required("limit", "limit = \"3/hour\"");
+        let away = away::read(table);
+        Some((quota?, away))
+    };
+    value.table(read)?
 }
 
 fn budget(table: &mut Table<'_, '_>) -> BudgetFile {
@@ -111,6 +132,7 @@ fn budget(table: &mut Table<'_, '_>) -> BudgetFile {
         day: amount(table, "day"),
         month: amount(table, "month"),
         zone: table.or("zone", "UTC".to_owned()),
+        away: away::read(table),
     };
     if let (Some(day), Some(month)) = (&budget.day, &budget.month)
         && day.value > month.value

@@ -1,0 +1,254 @@
+//! Random histories of two replicas, one server, and everything that can go wrong between them.
+//!
+//! After each admission: within any window, no more was admitted than the limit and an allowance
+//! per replica. At the end, when all were heard: the server's sum is what was served, exactly.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::Fallback;
+use super::gate::{Gate, Server};
+use super::tests::{demand, limits, open};
+use crate::clock::Timestamp;
+use crate::ledger::contract::{NOON, budget, quota};
+use crate::ledger::{Decision, Demand, Hold, Outcome, Store};
+use crate::policy::calendar::Period;
+use crate::policy::limit::{Limits, Unit};
+use crate::telemetry::Metrics;
+use crate::units::NanoUsd;
+
+const REPLICAS: usize = 2;
+const SUBJECTS: [&str; 2] = ["ada", "eve"];
+const MINUTE: u64 = 60_000;
+const DAY: u64 = 24 * 60 * MINUTE;
+/// Limit and allowance of requests per minute, and of money per day.
+const REQUESTS: (u64, u64) = (8, 2);
+const MONEY: (u64, u64) = (60, 15);
+
+#[derive(Clone, Debug)]
+enum Op {
+    Reserve { replica: usize, subject: usize, cost: u64 },
+    Raise { hold: usize, cost: u64 },
+    Settle { hold: usize, outcome: Option<u64>, refund: bool },
+    Wait(u64),
+    Gate { away: bool },
+    Break(usize),
+    Look(usize),
+    Kill(usize),
+    Sweep(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let reserve = (0..REPLICAS, 0..SUBJECTS.len(), 0u64..6);
+    prop_oneof![
+        14 => reserve.prop_map(|(replica, subject, cost)| Op::Reserve { replica, subject, cost }),
+        4 => (0usize..9, 0u64..12).prop_map(|(hold, cost)| Op::Raise { hold, cost }),
+        8 => (0usize..9, prop::option::of(0u64..12), prop::bool::weighted(0.2))
+            .prop_map(|(hold, outcome, refund)| Op::Settle { hold, outcome, refund }),
+        4 => (0..MINUTE / 2).prop_map(Op::Wait),
+        1 => (0..DAY).prop_map(Op::Wait),
+        4 => any::<bool>().prop_map(|away| Op::Gate { away }),
+        1 => (0usize..6).prop_map(Op::Break),
+        3 => (0..REPLICAS).prop_map(Op::Look),
+        1 => (0..REPLICAS).prop_map(Op::Kill),
+        1 => (0..REPLICAS).prop_map(Op::Sweep),
+    ]
+}
+
+/// Everything here finishes in its first poll.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("something waited"),
+    }
+}
+
+/// What a caller was served, and what is charged for it as things stand.
+struct Served {
+    subject: usize,
+    at: u64,
+    counts: u64,
+    /// When each part of the cost was charged, and how much.
+    parts: Vec<(u64, u64)>,
+}
+
+struct Out {
+    replica: usize,
+    subject: usize,
+    served: usize,
+    hold: Hold,
+}
+
+struct Run {
+    server: Arc<Server>,
+    directories: Vec<TempDir>,
+    replicas: Vec<Option<Fallback<Gate>>>,
+    limits: Arc<Limits>,
+    served: Vec<Served>,
+    out: Vec<Out>,
+    now: u64,
+}
+
+impl Run {
+    fn new() -> Self {
+        let server = Arc::new(Server::default());
+        let directories: Vec<_> = (0..REPLICAS).map(|_| tempfile::tempdir().unwrap()).collect();
+        let start =
+            |directory| Some(open(&server, directory, &Arc::new(Metrics::default())).unwrap());
+        let replicas = directories.iter().map(start).collect();
+        let all = vec![
+            quota("chat", Unit::Requests, 60, REQUESTS.0),
+            budget(Period::Day, "UTC", MONEY.0),
+        ];
+        let limits = limits(all, &[REQUESTS.1, MONEY.1]);
+        Self {
+            server,
+            directories,
+            replicas,
+            limits,
+            served: Vec::new(),
+            out: Vec::new(),
+            now: NOON,
+        }
+    }
+
+    fn step(&mut self, op: Op) {
+        match op {
+            Op::Reserve { replica, subject, cost } => self.reserve(replica, subject, cost),
+            Op::Raise { hold, cost } => self.raise(hold, cost),
+            Op::Settle { hold, outcome, refund } => self.settle(hold, outcome, refund),
+            Op::Wait(ms) => self.now += ms,
+            Op::Gate { away } => self.server.state().away = away,
+            Op::Break(after) => self.server.state().breaks_after = Some(after),
+            Op::Look(replica) => now(self.replica(replica).look()),
+            Op::Kill(replica) => self.kill(replica),
+            Op::Sweep(replica) => {
+                for _ in 0..64 {
+                    self.replica(replica).sweep(Timestamp(self.now));
+                }
+            }
+        }
+    }
+
+    fn replica(&self, replica: usize) -> &Fallback<Gate> {
+        self.replicas[replica].as_ref().unwrap()
+    }
+
+    fn demand(&self, subject: usize, cost: u64) -> Demand<'_> {
+        Demand { subject: SUBJECTS[subject], cost: NanoUsd(cost), ..demand(&self.limits, self.now) }
+    }
+
+    fn reserve(&mut self, replica: usize, subject: usize, cost: u64) {
+        let asked = self.demand(subject, cost);
+        if let Decision::Admitted(hold, _) = now(self.replica(replica).reserve(asked)).unwrap() {
+            self.out.push(Out { replica, subject, served: self.served.len(), hold });
+            let parts = vec![(self.now, cost)];
+            self.served.push(Served { subject, at: self.now, counts: 1, parts });
+            self.check(subject);
+        }
+    }
+
+    fn raise(&mut self, hold: usize, cost: u64) {
+        let Some(mut out) = self.pick(hold) else { return };
+        let asked = self.demand(out.subject, cost);
+        let raised = now(self.replica(out.replica).raise(&mut out.hold, asked)).unwrap();
+        let parts = &mut self.served[out.served].parts;
+        let before: u64 = parts.iter().map(|(_, cost)| cost).sum();
+        if raised.is_ok() && cost > before {
+            // The naive server moves the whole charge to the present, a replica adds to it.
+            parts.push((self.now, cost - before));
+        }
+        let subject = out.subject;
+        self.out.push(out);
+        self.check(subject);
+    }
+
+    /// Never for more than was held: what comes to more is bounded by nobody.
+    fn settle(&mut self, hold: usize, actual: Option<u64>, refund: bool) {
+        let Some(out) = self.pick(hold) else { return };
+        let served = &mut self.served[out.served];
+        let held: u64 = served.parts.iter().map(|(_, cost)| cost).sum();
+        let outcome = match (refund, actual) {
+            (true, _) => Outcome::Refund,
+            (false, None) => Outcome::Keep,
+            (false, Some(cost)) => {
+                Outcome::Actual { cost: NanoUsd(cost.min(held)), tokens: 0, bytes: 0 }
+            }
+        };
+        let mut left = match outcome {
+            Outcome::Refund => 0,
+            Outcome::Keep => held,
+            Outcome::Actual { cost, .. } => cost.0,
+        };
+        served.counts = u64::from(!refund);
+        for (_, part) in &mut served.parts {
+            *part = left.min(*part);
+            left -= *part;
+        }
+        self.replica(out.replica).settle(out.hold, outcome, Timestamp(self.now));
+    }
+
+    fn pick(&mut self, hold: usize) -> Option<Out> {
+        let count = self.out.len();
+        (count > 0).then(|| self.out.swap_remove(hold % count))
+    }
+
+    /// What was in flight is over, and its estimate stands.
+    fn kill(&mut self, replica: usize) {
+        self.out.retain(|out| out.replica != replica);
+        self.replicas[replica] = None;
+        let metrics = Arc::new(Metrics::default());
+        let again = open(&self.server, &self.directories[replica], &metrics);
+        self.replicas[replica] = Some(again.unwrap());
+    }
+
+    fn check(&self, subject: usize) {
+        let mine = || self.served.iter().filter(|served| served.subject == subject);
+        let fresh = mine().filter(|served| served.at + MINUTE > self.now);
+        let requests: u64 = fresh.map(|served| served.counts).sum();
+        let most = REQUESTS.0 + REPLICAS as u64 * REQUESTS.1;
+        assert!(requests <= most, "{requests} requests of {most}");
+        let today = |(at, _): &&(u64, u64)| at / DAY == self.now / DAY;
+        let parts = mine().flat_map(|served| &served.parts).filter(today);
+        let money: u64 = parts.map(|(_, cost)| cost).sum();
+        let most = MONEY.0 + REPLICAS as u64 * MONEY.1;
+        assert!(money <= most, "{money} nano-dollars of {most}");
+    }
+
+    fn finish(mut self) {
+        let mut state = self.server.state();
+        (state.away, state.breaks_after) = (false, None);
+        drop(state);
+        while !self.out.is_empty() {
+            self.settle(0, Some(3), false);
+        }
+        for replica in 0..REPLICAS {
+            now(self.replica(replica).look());
+            assert_eq!(self.replica(replica).depth(), 0);
+            assert!(self.replica(replica).is_up());
+        }
+        let served = self.served.iter().flat_map(|served| &served.parts).map(|(_, cost)| cost);
+        assert_eq!(self.server.sum(Unit::NanoUsd), served.sum::<u64>());
+        let counts: u64 = self.served.iter().map(|served| served.counts).sum();
+        assert_eq!(self.server.sum(Unit::Requests), counts);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn no_outage_oversteps_the_promise_or_loses_a_nano_dollar(
+        history in prop::collection::vec(op(), 1..150),
+    ) {
+        let mut run = Run::new();
+        for op in history {
+            run.step(op);
+        }
+        run.finish();
+    }
+}

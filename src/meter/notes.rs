@@ -328,6 +328,7 @@ impl<F: FnMut(Delta<'_>)> Sink<Field> for Telling<'_, F> {
         let draft = &self.notes.draft;
         let kind = match leaf {
             Field::Text(kind) => Some(kind),
+            Field::Untyped => draft.kind.is_empty().then_some(Kind::Text),
             _ if draft.is_thought => Some(Kind::Reasoning),
             _ if draft.kind.is_empty() => Some(Kind::Text),
             _ => wire::responses::kind(&draft.kind),

@@ -245,3 +245,6 @@ fn border(scanner: &mut Scanner<Field>, notes: &mut Notes) {
     scanner.reset();
     notes.border();
 }
+
+#[cfg(test)]
+mod tests;

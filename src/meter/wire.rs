@@ -66,6 +66,8 @@ pub enum Field {
     Text(Kind),
     /// Text of which `Type` or `Thought` says what it is.
     Typed,
+    /// Text that counts in a document without a `type` only.
+    Untyped,
 }
 
 /// The lists whose entries are counted.

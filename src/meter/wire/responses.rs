@@ -51,8 +51,8 @@ const RESPONSE: Node<Field> = Node::Members(&[
     ("usage", COUNTERS),
     ("tool_usage", TOOL_USAGE),
     ("output", OUTPUT),
-    // A transcription.
-    ("text", Node::Text(Field::Text(Kind::Text))),
+    // A transcription; in an event it repeats what the deltas said.
+    ("text", Node::Text(Field::Untyped)),
 ]);
 
 const COUNTERS: Node<Field> = Node::Marked(Field::Usage, &Node::Members(USAGE));

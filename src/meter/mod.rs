@@ -8,6 +8,7 @@
 //! brought to before a price is looked up.
 
 pub mod price;
+pub mod tokens;
 pub mod usage;
 
 pub use usage::{Confidence, Source, Usage};

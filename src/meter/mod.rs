@@ -24,6 +24,7 @@ pub mod price;
 pub mod reader;
 mod scan;
 mod trim;
+pub mod tokens;
 pub mod usage;
 mod wire;
 

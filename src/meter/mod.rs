@@ -5,9 +5,26 @@
 //! with what it says.
 //!
 //! Every provider counts in its own way; [`Usage`] is the one form that they are all
-//! brought to before a price is looked up.
+//! brought to before a price is looked up. [`Asked`] reads a request, [`Reader`] an
+//! answer while it passes; `docs/metering.md` has the table of formats and classes.
 
+pub mod asked;
+pub mod cost;
+pub mod decimal;
+pub mod ending;
+pub mod format;
+mod include_usage;
+pub mod pointer;
 pub mod price;
+pub mod reader;
+mod trim;
 pub mod usage;
 
+pub use asked::Asked;
+pub use ending::{Notice, Style};
+pub use format::{Format, Framing};
+pub use include_usage::include_usage;
+pub use pointer::Pointer;
+pub use reader::{Delta, Kind, Reader, Reading};
+pub use trim::Trimmer;
 pub use usage::{Confidence, Source, Usage};

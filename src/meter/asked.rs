@@ -1,53 +1,190 @@
-//! What a request asks for.
+//! What a request asks for, as far as its price depends on it.
+//!
+//! One tree of names serves all formats, because their names hardly meet. The text that
+//! the model will read is told in pieces, with nothing copied that is not escaped; text
+//! under names that are not known is not told.
+//!
+//! # Failure
+//! None: a body that is not JSON asks for nothing, and one that breaks off asks for what came.
+//!
+//! # Limits
+//! See [`super::scan`]. What the service adds itself (its own prompts, conversations that it
+//! keeps, files) cannot be seen; [`Asked::has_unseen`] says where the request names such.
 
-use super::format::Format;
+mod path;
+mod tree;
 
-/// Tokens that one picture is taken for: what the dearest common model counts for a large one.
+use super::{
+    decimal,
+    format::Format,
+    scan::{Scanner, Sink, Value},
+};
+use tree::{Attached, TREE, Want};
+
+/// Tokens that one picture is taken for.
+///
+/// Anthropic counts at most about 1,600 for one, OpenAI 765 for a large square in high detail, Gemini 258 a tile.
 pub const IMAGE_TOKENS: u64 = 1_600;
 /// Bytes of base64 that are taken for one token of an attached sound, film or document.
+///
+/// Speech as WAV or MP3 has more bytes to a token, pages of scanned documents about as many.
 pub const ATTACHED_BYTES_PER_TOKEN: u64 = 50;
+/// Bytes of an attached text that are taken for one token.
+const BYTES_PER_TOKEN: u64 = 3;
+/// The largest number that is believed.
+const MOST: u64 = 1_000_000_000;
 
-/// What a request's body and path ask for, as far as its price depends on it.
+/// What a request's body and path ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// The model, from the body, or from the path (Gemini, Bedrock, Azure's deployments); at most 256 bytes.
     pub model: Option<Box<str>>,
-    /// The service tier that was asked for.
+    /// The service tier that was asked for, in the provider's word.
     pub service_tier: Option<Box<str>>,
     /// Whether the answer shall be streamed.
     pub stream: bool,
     /// Whether an OpenAI stream shall end with its usage.
     pub include_usage: bool,
-    /// The most output for each answer, in tokens; `None` if not said.
+    /// The most output for each answer, in tokens; `None` if not said. Of several names the largest number.
     pub max_output: Option<u64>,
-    /// How many answers are generated, at least 1: `n`, `best_of`, `candidateCount`, times the prompts of a batch.
+    /// How many answers are generated, at least 1: `n`, `best_of` or `candidateCount`, times the prompts of a batch.
     pub answers: u64,
+    /// Tokens of a prompt that was given as their numbers, and what attached texts are taken for.
+    pub tokens: u64,
     /// Pictures in the prompt.
     pub images: u64,
     /// Sounds, films and documents in the prompt.
     pub attachments: u64,
-    /// Their size as base64, in bytes.
+    /// Their size as base64, in bytes; 0 for those that are only named.
     pub attached_bytes: u64,
+    /// Whether the prompt goes on from something that the service keeps: `previous_response_id`,
+    /// a conversation, cached content, a stored prompt.
+    pub has_unseen: bool,
 }
 
 impl Asked {
     /// Reads a request; `prompt` is told every piece of text that the model will read (messages, system, tools,
     /// schemas), so that it can be counted without a copy.
-    ///
-    /// Never fails: a body that is not JSON asks for nothing.
-    pub fn read(
-        _format: Format,
-        _path: &str,
-        _body: &[u8],
-        _prompt: &mut impl FnMut(&str),
-    ) -> Self {
-        Self { answers: 1, ..Self::default() }
+    pub fn read(format: Format, path: &str, body: &[u8], prompt: &mut impl FnMut(&str)) -> Self {
+        let mut ask =
+            Ask { prompt, asked: Self::default(), part: Part::default(), wanted: 1, prompts: 0 };
+        ask.asked.stream = format == Format::Ollama;
+        Scanner::new(&TREE).push(body, &mut ask);
+        let (mut asked, wanted, prompts) = (ask.asked, ask.wanted, ask.prompts);
+        asked.answers = wanted.saturating_mul(prompts.max(1)).clamp(1, MOST);
+        asked.stream |= path::is_stream(path);
+        if asked.model.is_none() || matches!(format, Format::Gemini | Format::Bedrock) {
+            asked.model = path::model(path).or(asked.model);
+        }
+        asked
     }
 
-    /// What pictures and attachments are taken for, in tokens.
+    /// What the parts of the prompt that are no text are taken for, in tokens.
     pub fn attached_tokens(&self) -> u64 {
+        let named = self.images.saturating_add(self.attachments).saturating_mul(IMAGE_TOKENS);
         let attached = self.attached_bytes / ATTACHED_BYTES_PER_TOKEN;
-        let least = self.images.saturating_add(self.attachments).saturating_mul(IMAGE_TOKENS);
-        least.saturating_add(attached)
+        named.saturating_add(attached).saturating_add(self.tokens)
     }
 }
+
+/// The request as it is read.
+struct Ask<'a, F> {
+    prompt: &'a mut F,
+    asked: Asked,
+    part: Part,
+    wanted: u64,
+    prompts: u64,
+}
+
+/// The part of a message under way.
+#[derive(Default)]
+struct Part {
+    attached: Option<Attached>,
+    bytes: u64,
+}
+
+impl Part {
+    /// Takes a type or a media type; that it is text, once known, stays.
+    fn is(&mut self, word: &str) {
+        if self.attached != Some(Attached::Text) {
+            self.attached = Attached::of(word).or(self.attached);
+        }
+    }
+}
+
+impl<F> Ask<'_, F> {
+    fn part_ended(&mut self) {
+        let part = std::mem::take(&mut self.part);
+        match part.attached {
+            Some(Attached::Image) => self.asked.images += 1,
+            Some(Attached::Other) => {
+                self.asked.attachments += 1;
+                self.asked.attached_bytes += part.bytes;
+            }
+            Some(Attached::Text) => self.asked.tokens += part.bytes / BYTES_PER_TOKEN,
+            None => {}
+        }
+    }
+
+    fn set(&mut self, want: Want, text: &str) {
+        let number = || decimal::scaled(text, 0, MOST).ok();
+        let asked = &mut self.asked;
+        match want {
+            Want::Stream => asked.stream = text == "true",
+            Want::IncludeUsage => asked.include_usage = text == "true",
+            Want::MaxOutput => asked.max_output = asked.max_output.max(number()),
+            Want::Answers => self.wanted = self.wanted.max(number().unwrap_or(1)),
+            Want::Token => asked.tokens += 1,
+            Want::Unseen => asked.has_unseen |= text != "null",
+            _ => {}
+        }
+    }
+}
+
+impl<F: FnMut(&str)> Sink<Want> for Ask<'_, F> {
+    fn text(&mut self, want: Want, text: &str) {
+        match want {
+            Want::Attached => self.part.bytes += text.len() as u64,
+            Want::Image => {}
+            _ => (self.prompt)(text),
+        }
+    }
+
+    fn text_ended(&mut self, want: Want) {
+        match want {
+            Want::Image => self.asked.images += 1,
+            Want::Prompt => self.prompts += 1,
+            _ => {}
+        }
+    }
+
+    fn value(&mut self, want: Want, value: Value<'_>) {
+        match (want, value) {
+            (_, Value::Bare(text)) => self.set(want, text),
+            (Want::Model, Value::String(text)) => self.asked.model = Some(text.into()),
+            (Want::Tier, Value::String(text)) => self.asked.service_tier = Some(text.into()),
+            (Want::PartType, Value::String(text)) => self.part.is(text),
+            (Want::Unseen, Value::String(_)) => self.asked.has_unseen = true,
+            // Gemini and others write 64-bit numbers as strings.
+            (_, Value::String(text)) => self.set(want, text),
+        }
+    }
+
+    fn open(&mut self, mark: Want) {
+        match mark {
+            Want::Part(attached) => self.part = Part { attached, bytes: 0 },
+            Want::Tokens => self.prompts += 1,
+            Want::Unseen => self.asked.has_unseen = true,
+            _ => {}
+        }
+    }
+
+    fn close(&mut self, mark: Want) {
+        if let Want::Part(_) = mark {
+            self.part_ended();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

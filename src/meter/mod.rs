@@ -10,15 +10,22 @@
 
 pub mod asked;
 pub mod cost;
+mod counts;
 pub mod decimal;
 pub mod ending;
+mod events;
 pub mod format;
+mod frames;
 mod include_usage;
+mod item;
+mod notes;
 pub mod pointer;
 pub mod price;
 pub mod reader;
+mod scan;
 mod trim;
 pub mod usage;
+mod wire;
 
 pub use asked::Asked;
 pub use ending::{Notice, Style};

@@ -23,6 +23,7 @@ pub mod pointer;
 pub mod price;
 pub mod reader;
 mod scan;
+pub mod tokens;
 mod trim;
 pub mod usage;
 mod wire;

@@ -8,6 +8,7 @@
 mod certificate_source;
 mod identity;
 mod listen;
+mod metering;
 mod operations;
 mod resilience;
 mod sanitize;

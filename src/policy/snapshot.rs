@@ -18,6 +18,7 @@ use super::{
     dependency::Dependency,
     identity::Identity,
     limit::{Limits, Unit},
+    metering::Metering,
     resilience::Resilience,
     route::Router,
     trusted::Trusted,
@@ -127,6 +128,8 @@ pub struct Operation {
     pub cost: NanoUsd,
     /// Whether refusals speak the dialect of model SDKs.
     pub dialect: Dialect,
+    /// How the true cost is found; `None` for those that always cost the same.
+    pub metering: Option<Arc<Metering>>,
     /// What a request must look like.
     pub rules: RequestRules,
     /// Waits for the upstream's first byte.

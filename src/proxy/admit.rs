@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     exchange::Exchange,
+    meter::Meter,
     presence,
     refusal::{Code, Refusal},
     settle::Permit,
@@ -64,7 +65,7 @@ pub async fn reserve(exchange: &mut Exchange, caller: &Caller) -> Result<Permit,
                 exchange.facts.shadowed = Some(code_of(excess, &terms.shown));
             }
             exchange.standing = Some(standing);
-            Permit::new(shared, Some(hold), cost)
+            Permit::new(shared, Some(hold), cost).metered(Meter::begin(exchange))
         }
         Decision::Refused(refused) => {
             let excess = Excess { limit: refused.limit, retry_after: refused.retry_after };

@@ -27,6 +27,7 @@ use super::{
     exchange::Exchange,
     farewell::Border,
     forward::Reply,
+    meter,
     presence::{LOOK, Looks},
     refusal::Refusal,
     settle::Permit,
@@ -212,6 +213,9 @@ impl Stream {
     fn take_in(&mut self, frame: Frame<Bytes>, ready_now: &mut Option<Bytes>) -> Option<Bytes> {
         match frame.into_data() {
             Ok(data) => {
+                if let Some(meter) = self.permit.as_mut().and_then(Permit::meter) {
+                    meter.push(&data);
+                }
                 let clean = match &mut self.cleaner {
                     Some(cleaner) => cleaner.push(data),
                     None => data,
@@ -268,7 +272,9 @@ impl Stream {
             }
         }
         if let Some(trailers) = &mut self.trailers {
+            let shown = meter::trailers(&self.exchange, self.permit.as_mut(), trailers);
             super::clean::trailers(&mut self.exchange, trailers);
+            meter::show(shown, trailers);
         }
         if let Some(lease) = self.lease.take() {
             lease.finish();

@@ -33,6 +33,7 @@ mod introduce;
 mod json;
 mod limits;
 mod media;
+mod meter;
 mod origins;
 mod panic;
 mod patience;
@@ -75,6 +76,7 @@ use crate::{
         snapshot::{Mode, Policy},
     },
     server::{Bounds, Fault, Handler, Overload, Peer, Pressure, Tunnel},
+    settlements::Settlements,
     telemetry::Telemetry,
     units::NanoUsd,
     upstream::{Cluster, Pool},
@@ -103,6 +105,8 @@ pub struct Shared {
     pub overload: Arc<Overload>,
     /// How the endpoints of the upstream do.
     pub cluster: Arc<Cluster>,
+    /// Requests that wait for what an agent says they cost.
+    pub settlements: Arc<Settlements>,
     /// Owns what outlives an exchange.
     pub tasks: TaskTracker,
 }

@@ -33,6 +33,7 @@ mod browser;
 mod caps;
 mod certificates;
 mod chaos;
+mod charging;
 mod circuit;
 mod cleaning;
 mod client_certificates;

@@ -2,11 +2,11 @@
 
 use regex_automata::meta::Regex;
 
-use super::{Compiler, one_of, shared};
+use super::{Compiler, metering, one_of, shared};
 use crate::{
     policy::{
         diagnostic::{Diagnostic, Span},
-        file::{ForeignOrigins, Meter, OperationFile, PolicyFile, Upgrade},
+        file::{CostSource, ForeignOrigins, OperationFile, PolicyFile, Upgrade},
         read::At,
         route::{Pattern, Route, Router},
         snapshot::{Dialect, MessageRules, Operation, RequestRules},
@@ -117,10 +117,8 @@ pub(super) fn build(
         let name = shared(&written.name.value);
         Operation {
             cost: written.cost.map_or(NanoUsd(0), |cost| cost.value),
-            dialect: match written.meter.value {
-                Meter::Flat => Dialect::Weir,
-                Meter::Usage => Dialect::ModelSdk,
-            },
+            dialect: dialect(written),
+            metering: metering::build(&written.metering),
             rules,
             upstream_wait: metrics.upstream_wait(&name),
             websocket: messages(written),
@@ -130,6 +128,15 @@ pub(super) fn build(
         }
     };
     file.operations.iter().zip(rules).map(build).collect()
+}
+
+/// Whoever reports usage is asked through an SDK of model services.
+fn dialect(operation: &OperationFile) -> Dialect {
+    let sources = &operation.metering.sources;
+    match sources.iter().any(|source| source.value == CostSource::Usage) {
+        true => Dialect::ModelSdk,
+        false => Dialect::Weir,
+    }
 }
 
 fn messages(operation: &OperationFile) -> Option<MessageRules> {

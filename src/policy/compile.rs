@@ -96,6 +96,8 @@ pub(super) fn compile(
         operations,
         tiers,
         terms,
+        prices: metering::prices(file),
+        unknown_model: metering::unknown_model(file.unknown_model.value),
         upstream: upstream?,
         cleaning,
         health: Health {

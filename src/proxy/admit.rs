@@ -116,7 +116,7 @@ pub async fn message(exchange: &mut Exchange) -> Result<NanoUsd, Box<Refusal>> {
     }
 }
 
-fn unavailable(error: &StoreError) -> Box<Refusal> {
+pub fn unavailable(error: &StoreError) -> Box<Refusal> {
     let code = match error {
         StoreError::Full { .. } => Code::Overloaded,
         _ => Code::StoreUnavailable,
@@ -124,7 +124,7 @@ fn unavailable(error: &StoreError) -> Box<Refusal> {
     Refusal::new(code).detail(error.to_string())
 }
 
-fn code_of(excess: &Excess, shown: &[ShownLimit]) -> Code {
+pub fn code_of(excess: &Excess, shown: &[ShownLimit]) -> Code {
     let Some(index) = excess.limit.index() else { return Code::TooManyConcurrent };
     match shown.get(index).map(|limit| &limit.kind) {
         Some(ShownKind::Budget { .. }) => Code::BudgetExceeded,
@@ -153,7 +153,7 @@ fn phrase(limit: &ShownLimit, wait: Duration) -> Cow<'static, str> {
 }
 
 /// Keeps the gauge of the highest use of each budget.
-fn note_highest(exchange: &Exchange) {
+pub fn note_highest(exchange: &Exchange) {
     let Some(Standing { states, .. }) = &exchange.standing else { return };
     for (limit, state) in exchange.terms().shown.iter().zip(states) {
         if let ShownKind::Budget { highest, .. } = &limit.kind {

@@ -134,6 +134,7 @@ impl Proxy {
         let caller = identify::caller(exchange, &mut head.headers).await;
         let mut permit = self.permit(exchange, caller).await?;
         let checked = validate::request(exchange, head).await?;
+        let checked = meter::request(exchange, &mut permit, checked).await?;
         let reply = forward::send(exchange, &mut permit, checked, &self.pool).await;
         let reply = reply.map_err(|refusal| self.leaving(&permit, refusal))?;
         Ok((permit, reply))

@@ -89,7 +89,8 @@ pub async fn reply(
             Download::whole(Bytes::new(), exchange)
         });
     }
-    if cleaner.is_some() && is_small(&body) {
+    let streams = permit.meter().is_some_and(|meter| meter.streams());
+    if cleaner.is_some() && is_small(&body) && !streams {
         let whole = Box::pin(read_whole(body, &policy)).await;
         if let (Some(meter), Some(whole)) = (permit.meter(), &whole) {
             meter.push(whole);
@@ -104,8 +105,8 @@ pub async fn reply(
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
         return finish(exchange, status, fields, |exchange| Download::whole(whole, exchange));
     }
-    if cleaner.is_some() {
-        // What is replaced changes the length, and nobody knows yet by how much.
+    if cleaner.is_some() || streams {
+        // What is replaced or trimmed changes the length, and nobody knows yet by how much.
         fields.remove(header::CONTENT_LENGTH);
     }
     let reply = Reply { head, body, lease, progress };

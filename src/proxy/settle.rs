@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Shared, exchange::Exchange, meter::Meter};
+use super::{Shared, exchange::Exchange, meter::{Heard, Meter}};
 use crate::{
     ledger::{Hold, Outcome, Store},
     meter::{Bill, Source},
@@ -24,13 +24,15 @@ pub struct Permit {
     sent: bool,
     /// What a header or trailer of the upstream named.
     named: Option<NanoUsd>,
+    /// What answers named that were given up for another attempt.
+    lost: NanoUsd,
     meter: Option<Box<Meter>>,
 }
 
 impl Permit {
     /// A permit for what `hold` booked; without a hold nothing is counted.
     pub(super) fn new(shared: Arc<Shared>, hold: Option<Hold>, flat: NanoUsd) -> Self {
-        Self { shared, hold, flat, sent: false, named: None, meter: None }
+        Self { shared, hold, flat, sent: false, named: None, lost: NanoUsd(0), meter: None }
     }
 
     /// Lets `meter` find out what the request costs.
@@ -44,9 +46,9 @@ impl Permit {
         self.meter.as_deref_mut()
     }
 
-    /// What was booked, to be raised.
-    pub(super) fn hold(&mut self) -> Option<&mut Hold> {
-        self.hold.as_mut()
+    /// What raises the hold, the hold, and what knows how far.
+    pub(super) fn parts(&mut self) -> (&Arc<Shared>, Option<&mut Hold>, Option<&mut Meter>) {
+        (&self.shared, self.hold.as_mut(), self.meter.as_deref_mut())
     }
 
     /// Says that the first byte is about to leave: from here on something is charged.
@@ -69,11 +71,17 @@ impl Permit {
         self.named = Some(cost);
     }
 
+    /// Adds what an answer cost that the caller does not get.
+    pub(super) fn add_lost(&mut self, cost: NanoUsd) {
+        self.lost = NanoUsd(self.lost.0.saturating_add(cost.0));
+    }
+
     /// Settles, and notes the charge in the exchange's facts.
     pub fn settle(mut self, exchange: &mut Exchange) {
         let Some(bill) = self.close() else { return };
         exchange.facts.cost = bill.cost;
-        exchange.facts.bill = (bill.source != Source::Flat).then(|| Box::new(bill));
+        let is_plain = bill.source == Source::Flat && bill.usage.is_none();
+        exchange.facts.bill = (!is_plain).then(|| Box::new(bill));
     }
 
     /// Ends the hold with what is known; `None` when nothing is charged.
@@ -87,12 +95,14 @@ impl Permit {
             return None;
         }
         if let Some(meter) = meter {
-            return Some(meter.close(&self.shared, hold, self.named, self.flat));
+            let heard = Heard { named: self.named, lost: self.lost, flat: self.flat };
+            return Some(meter.close(&self.shared, hold, &heard));
         }
-        let Some(cost) = self.named else {
+        if self.named.is_none() && self.lost == NanoUsd(0) {
             ledger.settle(hold, Outcome::Keep, now);
             return Some(Bill::flat(self.flat));
-        };
+        }
+        let cost = NanoUsd(self.named.unwrap_or(self.flat).0.saturating_add(self.lost.0));
         ledger.settle(hold, Outcome::Actual { cost, tokens: 0, bytes: 0 }, now);
         Some(Bill::named(cost, Source::Header))
     }

@@ -5,7 +5,7 @@
 //! policy: a reload that names the same operation and tier goes on counting.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
@@ -15,7 +15,7 @@ use super::{
     histogram::{Histogram, REQUEST_BOUNDS},
     spend::Models,
 };
-use crate::{meter::Usage, units::NanoUsd};
+use crate::{meter::{Usage, price::Learned}, units::NanoUsd};
 
 /// The values of the label `method`.
 pub(super) const METHODS: [&str; 9] =
@@ -78,6 +78,7 @@ pub struct Cell {
     /// Nano-dollars charged, but for what is known to be a model's.
     pub cost: Counter,
     pub(super) models: Models,
+    learned: OnceLock<Box<Learned>>,
 }
 
 impl Cell {
@@ -91,6 +92,7 @@ impl Cell {
             duration: Histogram::new(REQUEST_BOUNDS),
             cost: Counter::default(),
             models: Models::default(),
+            learned: OnceLock::new(),
         }
     }
 
@@ -98,6 +100,11 @@ impl Cell {
     pub fn request(&self, method: &Method, status: StatusCode) {
         let index = method_index(method) * STATUSES.len() + status_index(status.as_u16());
         self.requests[index].fetch_add(1, Relaxed);
+    }
+
+    /// What requests of this pair have cost; made when it is first asked for, because most never are.
+    pub fn learned(&self) -> &Learned {
+        self.learned.get_or_init(Box::default)
     }
 
     /// Counts what a request used of a model, and its charge.

@@ -139,7 +139,7 @@ fn flat_means_flat() {
 }
 
 #[test]
-fn a_request_that_is_sent_again_is_charged_once_by_what_its_last_answer_says() {
+fn a_request_that_is_sent_again_costs_what_all_its_answers_say() {
     run(async {
         let origin = Origin::start().await;
         let retry = "retry = { attempts = 3, backoff = \"1ms..2ms\", on = [\"connect\", \"503\"] }";
@@ -154,7 +154,7 @@ fn a_request_that_is_sent_again_is_charged_once_by_what_its_last_answer_says() {
         let answer = sidecar.client.get("/b").send().await;
 
         assert_eq!(answer.status, 200);
-        assert_eq!(used(&sidecar).await, "0.0300");
+        assert_eq!(used(&sidecar).await, "0.0600", "1 + 2 + 3 cents");
     });
 }
 

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::{
-    meter::Style,
+    meter::{
+        Style,
+        price::{OwnPrice, Prices, UnknownModel},
+    },
     policy::{
-        file::{self, MeteringFile, OnClientAbort, OnExhausted},
+        file::{self, MeteringFile, OnClientAbort, OnExhausted, PolicyFile, PriceFile},
         metering::{CostSource, DrainRules, Metering},
     },
 };
@@ -61,5 +64,27 @@ fn headers(written: &MeteringFile) -> Vec<HeaderName> {
     match &written.cost_header {
         Some(name) => vec![name.value.clone()],
         None => COST_HEADERS.map(HeaderName::from_static).into(),
+    }
+}
+
+/// What models cost, the policy's own prices before the built-in ones.
+pub(super) fn prices(file: &PolicyFile) -> Prices {
+    let own = |written: &PriceFile| OwnPrice {
+        model: written.model.value.clone(),
+        input: written.input.map(|price| price.value),
+        cached_input: written.cached_input.map(|price| price.value),
+        cache_write: written.cache_write.map(|price| price.value),
+        output: written.output.map(|price| price.value),
+        reasoning: written.reasoning.map(|price| price.value),
+        ..OwnPrice::default()
+    };
+    Prices::new(&file.prices.iter().map(own).collect::<Vec<_>>())
+}
+
+pub(super) fn unknown_model(written: file::UnknownModel) -> UnknownModel {
+    match written {
+        file::UnknownModel::Ceiling => UnknownModel::Ceiling,
+        file::UnknownModel::Refuse => UnknownModel::Refuse,
+        file::UnknownModel::Flat => UnknownModel::Flat,
     }
 }

@@ -62,6 +62,7 @@ impl Compiler<'_> {
             content_types: types.map(|media| media.value.to_string()).collect(),
             max_depth: written.max_depth.as_ref().map(|depth| depth.value),
             parameters: Vec::new(),
+            is_priced: uses(operation, &CostSource::Usage),
         };
         for parameter in &written.parameters {
             self.check_parameter(operation, &parameter.name);
@@ -132,11 +133,14 @@ pub(super) fn build(
 
 /// Whoever reports usage is asked through an SDK of model services.
 fn dialect(operation: &OperationFile) -> Dialect {
-    let sources = &operation.metering.sources;
-    match sources.iter().any(|source| source.value == CostSource::Usage) {
+    match uses(operation, &CostSource::Usage) {
         true => Dialect::ModelSdk,
         false => Dialect::Weir,
     }
+}
+
+fn uses(operation: &OperationFile, wanted: &CostSource) -> bool {
+    operation.metering.sources.iter().any(|source| source.value == *wanted)
 }
 
 fn messages(operation: &OperationFile) -> Option<MessageRules> {

@@ -1,27 +1,39 @@
 //! What one request truly costs, as far as it is known while it is on its way.
 //!
 //! A [`Meter`] belongs to the permit of a request whose operation reads answers or
-//! waits for callbacks; all others have none. It is told of the answer's head, reads
-//! its body while it passes, and closes the books when the permit does: the sources
-//! are asked in the policy's order, and the first that speaks decides.
+//! waits for callbacks; all others have none. [`ask`] looks at the request and books
+//! what it may cost, [`room`] compares what has passed with what is booked, and when
+//! the permit closes, [`bill`] asks the sources in the policy's order: the first that
+//! speaks decides.
 //!
 //! # Failure
 //! A source that cannot be read is silent. The flat cost always speaks.
+//!
+//! # Limits
+//! What has passed is compared with what is booked once for each piece of the answer,
+//! before it goes on: so much is what a stream can outgrow its hold by.
 
+mod ask;
+mod bill;
+mod count;
 mod named;
+mod room;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 
-pub use named::{head, show, trailers};
+pub use ask::request;
+pub use named::{head, lost, show, trailers};
+pub use room::{Raised, Raising, Room};
 
 use super::{Shared, exchange::Exchange};
 use crate::{
     id::RequestId,
     ledger::{Hold, Outcome, Store},
-    meter::{Bill, Confidence, Format, Framing, Reader, Reading, Source},
-    policy::metering::{CostSource, Metering},
+    meter::{Asked, Bill, Confidence, Format, Framing, Reader, Source, Trimmer, price::ServiceTier},
+    policy::{limit::Limits, metering::Metering, snapshot::Policy},
     settlements::Ended,
     telemetry::{Cell, MeteringError},
     units::NanoUsd,
@@ -29,11 +41,47 @@ use crate::{
 
 /// What is known so far of the cost of one request.
 pub struct Meter {
+    policy: Arc<Policy>,
     rules: Arc<Metering>,
+    limits: Arc<Limits>,
     id: RequestId,
     cell: Arc<Cell>,
     format: Format,
+    /// What the request asks for, once it was read.
+    asked: Option<Box<Asked>>,
+    /// The prompt, in tokens, as counted here.
+    prompt: u64,
+    /// What each token of the answer costs and what the prompt did; `None` while no price is known.
+    rates: Option<room::Rates>,
+    /// What is booked.
+    held: Booked,
+    /// The status of the answer, once there is one.
+    status: Option<StatusCode>,
+    framing: Framing,
     reader: Option<Reader>,
+    output: count::Count,
+    /// What the output cost when it was last looked at, and the largest step since.
+    seen: room::Seen,
+    /// Whether the stream was ended for want of room.
+    is_cut: bool,
+    trims: bool,
+}
+
+/// What is booked of a request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Booked {
+    cost: NanoUsd,
+    tokens: u64,
+}
+
+/// What the permit has heard of the cost besides.
+pub struct Heard {
+    /// What a header or trailer named.
+    pub named: Option<NanoUsd>,
+    /// What answers named that were given up for another attempt.
+    pub lost: NanoUsd,
+    /// What the operation costs when nothing says better.
+    pub flat: NanoUsd,
 }
 
 impl Meter {
@@ -44,21 +92,34 @@ impl Meter {
         if !rules.reads_body() && rules.callback.is_none() {
             return None;
         }
-        let id = exchange.trace.request_id;
+        let (id, terms) = (exchange.trace.request_id, exchange.terms());
         if rules.callback.is_some() {
             exchange.shared.settlements.begin(id, exchange.began);
         }
         Some(Box::new(Self {
+            policy: Arc::clone(&exchange.policy),
             rules: Arc::clone(rules),
+            limits: Arc::clone(&terms.limits),
             id,
-            cell: Arc::clone(&exchange.terms().cell),
+            cell: Arc::clone(&terms.cell),
             format: Format::of_path(&exchange.path),
+            asked: None,
+            prompt: 0,
+            rates: None,
+            held: Booked { cost: operation.cost, tokens: 0 },
+            status: None,
+            framing: Framing::Json,
             reader: None,
+            output: count::Count::default(),
+            seen: room::Seen::default(),
+            is_cut: false,
+            trims: false,
         }))
     }
 
     /// Looks at the head of the answer: how its body is to be read.
     pub fn answer(&mut self, exchange: &Exchange, status: StatusCode, fields: &HeaderMap) {
+        self.status = Some(status);
         if !self.rules.reads_body() || status.is_informational() {
             return;
         }
@@ -67,18 +128,44 @@ impl Meter {
             return;
         }
         let media = fields.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let reader = Reader::new(self.format, Framing::of(media));
+        self.framing = Framing::of(media);
+        let reader = Reader::new(self.format, self.framing);
         self.reader = Some(match &self.rules.pointer {
             Some(pointer) => reader.pointed_at(Arc::clone(pointer)),
             None => reader,
         });
     }
 
+    /// Whether the answer is a stream that is read, and so may be ended before its time.
+    pub fn streams(&self) -> bool {
+        self.framing.is_stream() && self.reader.is_some()
+    }
+
+    /// What takes the usage out of the stream that only we asked for.
+    pub fn trimmer(&self) -> Option<Trimmer> {
+        (self.trims && self.streams()).then(Trimmer::default)
+    }
+
+    /// How far the answer is read on when its caller leaves, if at all.
+    pub fn drain(&self) -> Option<crate::policy::metering::DrainRules> {
+        self.rules.drain.filter(|_| self.reader.is_some() && !self.is_cut)
+    }
+
     /// Reads a piece of the answer's body.
     pub fn push(&mut self, piece: &[u8]) {
+        let output = &mut self.output;
         if let Some(reader) = &mut self.reader {
-            reader.push(piece, &mut |_| {});
+            reader.push(piece, &mut |delta| output.push(delta.text));
         }
+    }
+
+    /// How much of the last piece may go on when the stream is ended here, and what ends it.
+    pub fn cut(&mut self) -> Option<(usize, Bytes)> {
+        let reader = self.reader.as_ref()?;
+        let at = reader.cut_at()?;
+        let ending = reader.ending(self.rules.on_exhausted, &room::NOTICE, self.output.tokens())?;
+        self.is_cut = true;
+        Some((at, ending))
     }
 
     /// Says that the request came to nothing.
@@ -89,18 +176,14 @@ impl Meter {
     }
 
     /// Ends the hold with what is known, or leaves it to a callback; returns the charge so far.
-    pub fn close(
-        self: Box<Self>,
-        shared: &Shared,
-        hold: Hold,
-        named: Option<NanoUsd>,
-        flat: NanoUsd,
-    ) -> Bill {
+    pub fn close(self: Box<Self>, shared: &Shared, hold: Hold, heard: &Heard) -> Bill {
         let now = shared.clock.now();
-        let (rules, id, cell) = (Arc::clone(&self.rules), self.id, Arc::clone(&self.cell));
-        let (bill, is_certain) = self.bill(named, flat);
-        let Some(timeout) = rules.callback else {
-            shared.ledger.settle(hold, outcome(&bill), now);
+        let (callback, id, cell) = (self.rules.callback, self.id, Arc::clone(&self.cell));
+        let (mut bill, is_certain) = self.bill(shared, heard);
+        bill.cost = NanoUsd(bill.cost.0.saturating_add(heard.lost.0));
+        let Some(timeout) = callback else {
+            let outcome = Outcome::Actual { cost: bill.cost, tokens: bill.tokens(), bytes: 0 };
+            shared.ledger.settle(hold, outcome, now);
             return bill;
         };
         let ended = Ended { hold, bill, is_certain, timeout, cell, bytes: 0 };
@@ -111,35 +194,11 @@ impl Meter {
         shared.settlements.end(id, ended, now).unwrap_or_else(pending)
     }
 
-    /// What the first source says that speaks, and whether it stands before any callback.
-    fn bill(self, named: Option<NanoUsd>, flat: NanoUsd) -> (Bill, bool) {
-        let reading = self.reader.map(Reader::finish).unwrap_or_default();
-        let mut is_certain = true;
-        for source in &self.rules.sources {
-            let bill = match source {
-                CostSource::Header => named.map(|cost| Bill::named(cost, Source::Header)),
-                CostSource::Pointer => reading.pointed.map(|cost| Bill::named(cost, Source::Pointer)),
-                CostSource::Usage => by_usage(&reading),
-                CostSource::Callback => {
-                    is_certain = false;
-                    None
-                }
-            };
-            if let Some(bill) = bill {
-                return (bill, is_certain);
-            }
-        }
-        (Bill::flat(flat), is_certain)
+    /// The service tier that the request asks for.
+    fn tier(&self) -> ServiceTier {
+        let word = self.asked.as_ref().and_then(|asked| asked.service_tier.as_deref());
+        ServiceTier::named(word.unwrap_or_default())
     }
-}
-
-fn by_usage(reading: &Reading) -> Option<Bill> {
-    let cost = reading.cost?;
-    Some(Bill { usage: reading.usage, ..Bill::named(cost, Source::Usage) })
-}
-
-fn outcome(bill: &Bill) -> Outcome {
-    Outcome::Actual { cost: bill.cost, tokens: bill.tokens(), bytes: 0 }
 }
 
 /// Whether a body cannot be read as it is.

@@ -32,6 +32,14 @@ pub fn head(exchange: &Exchange, permit: &mut Permit, fields: &mut HeaderMap) ->
     shown
 }
 
+/// Takes in what an answer cost that is given up for another attempt: it is spent all the same.
+pub fn lost(exchange: &Exchange, permit: &mut Permit, fields: &HeaderMap) {
+    let Some(metering) = metering(exchange) else { return };
+    let values = metering.headers.iter().filter_map(|name| fields.get(name));
+    let cost = values.filter_map(|value| cost::header(value.as_bytes()).ok()).last();
+    permit.add_lost(cost.unwrap_or_default());
+}
+
 /// The same for what follows a body.
 pub fn trailers(exchange: &Exchange, permit: Option<&mut Permit>, fields: &mut HeaderMap) -> Shown {
     permit.map(|permit| head(exchange, permit, fields)).unwrap_or_default()

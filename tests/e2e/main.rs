@@ -51,6 +51,7 @@ mod lifecycle;
 mod limits;
 mod listeners;
 mod mcp;
+mod metering;
 mod metrics;
 mod passing;
 mod paths;

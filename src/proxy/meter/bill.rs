@@ -61,8 +61,8 @@ impl Meter {
         }
         let bill = self.priced(shared, reading, self.passed(reading.usage), flat);
         let confidence = Confidence::Estimated;
-        // What outgrew the hold within the piece that could not go on is not charged.
-        let most = if self.is_cut { self.held.cost } else { bill.cost };
+        // What outgrew the hold within one piece, before it could be ended, is not charged.
+        let most = if self.is_spent { self.held.cost } else { bill.cost };
         Some(Bill { source: Source::Counted, confidence, cost: bill.cost.min(most), ..bill })
     }
 

@@ -62,7 +62,9 @@ pub struct Meter {
     output: count::Count,
     /// What the output cost when it was last looked at, and the largest step since.
     seen: room::Seen,
-    /// Whether the stream was ended for want of room.
+    /// Whether there was no room for the rest of the stream.
+    is_spent: bool,
+    /// Whether the stream was ended for that.
     is_cut: bool,
     trims: bool,
 }
@@ -112,6 +114,7 @@ impl Meter {
             reader: None,
             output: count::Count::default(),
             seen: room::Seen::default(),
+            is_spent: false,
             is_cut: false,
             trims: false,
         }))

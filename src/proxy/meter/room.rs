@@ -160,14 +160,15 @@ impl Permit {
 
 impl Meter {
     /// There is no more; what is booked may still cover what is at hand.
-    fn exhausted(&self) -> Raised {
+    fn exhausted(&mut self) -> Raised {
+        self.is_spent = self.policy.mode == Mode::Enforce;
         match self.policy.mode {
             Mode::Enforce => Raised::Exhausted,
             Mode::Shadow | Mode::Off => Raised::Enough,
         }
     }
 
-    fn unbooked(&self, error: &StoreError) -> Raised {
+    fn unbooked(&mut self, error: &StoreError) -> Raised {
         tracing::warn!(request_id = %self.id, %error, "a stream's hold could not be raised");
         self.exhausted()
     }

@@ -273,6 +273,7 @@ impl App {
             telemetry: self.telemetry.clone(),
             policy: Arc::clone(&self.handle),
             clock: self.shared.clock.clone(),
+            settlements: Arc::clone(&self.shared.settlements),
             token: self.settings.admin.token.clone(),
             drain_asked: Arc::clone(drain_asked),
             drain: self.drain.clone(),
@@ -291,6 +292,7 @@ impl App {
         if let Ok(workers) = Arc::try_unwrap(workers) {
             workers.stop();
         }
+        self.shared.settlements.close(self.shared.clock.now());
         match &*self.shared.ledger {
             Ledger::Memory(_) => {}
             Ledger::Embedded(store) => {
@@ -330,6 +332,7 @@ async fn sweep(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         shared.ledger.sweep(shared.clock.now());
+        shared.settlements.sweep(shared.clock.now());
         shared.telemetry.metrics.store_up.set(i64::from(shared.ledger.is_up()));
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use rand::Rng;
 
 /// The id of one exchange: 128 random bits, written as 32 hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId([u8; 16]);
 
 /// The id of our own span in a trace: 64 random bits, written as 16 hex digits.
@@ -37,6 +37,32 @@ impl RequestId {
         text
     }
 }
+
+impl std::str::FromStr for RequestId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let digits = text.as_bytes();
+        let mut id = [0; 16];
+        if digits.len() != 2 * id.len() {
+            return Err(NotAnId);
+        }
+        for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+            let digit = |digit: u8| match digit {
+                b'0'..=b'9' => Ok(digit - b'0'),
+                b'a'..=b'f' => Ok(digit - b'a' + 10),
+                _ => Err(NotAnId),
+            };
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Ok(Self(id))
+    }
+}
+
+/// A text that is no id of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 32 lower-case hex digits")]
+pub struct NotAnId;
 
 impl SpanId {
     /// 16 lower-case hex digits.

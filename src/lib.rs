@@ -22,6 +22,7 @@ pub mod resources;
 pub mod sanitize;
 pub mod secret;
 pub mod server;
+pub mod settlements;
 pub mod supervisor;
 pub mod telemetry;
 pub mod trust;

@@ -23,7 +23,7 @@ use paths::{Import, imports};
 use tokens::{Token, tokens};
 
 /// Every module at the top of the crate, and the floor that it stands on.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 24] = [
     ("units", 1),
     ("id", 1),
     ("clock", 1),
@@ -41,6 +41,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("reload", 4),
     ("jwks", 4),
     ("health", 4),
+    ("settlements", 4),
     ("proxy", 5),
     ("admin", 5),
     ("app", 6),

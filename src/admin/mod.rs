@@ -6,6 +6,7 @@
 //! refused.
 
 mod page;
+mod settle;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::{
     policy::handle::PolicyHandle,
     secret::Secret,
     server::Drain,
+    settlements::Settlements,
     telemetry::{OPENMETRICS, PROMETHEUS, Telemetry, render},
 };
 
@@ -39,6 +41,8 @@ pub struct Admin {
     pub policy: Arc<PolicyHandle>,
     /// Time.
     pub clock: Clock,
+    /// Requests whose cost an agent may tell.
+    pub settlements: Arc<Settlements>,
     /// What `/` and `/admin/v1` ask for.
     pub token: Option<Secret>,
     /// Told when an operator asks for a drain.
@@ -64,6 +68,7 @@ fn routes(admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/", get(page::status))
         .route("/admin/v1/drain", post(drain))
+        .route("/admin/v1/settlements", post(settle::settlement))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&admin), authorize));
     Router::new()
         .merge(guarded)

@@ -24,6 +24,7 @@ use crate::{
     proxy::Shared,
     reload::{InForce, Reloader},
     server::{self, BindError, Drain, Overload, Socket, Tls},
+    settlements::Settlements,
     telemetry::Telemetry,
     upstream::Cluster,
 };
@@ -125,6 +126,7 @@ fn share(
     let (ledger, clock) = (Arc::new(ledger), Clock::System);
     let metrics = Arc::clone(&telemetry.metrics);
     let cluster = Cluster::new(Arc::clone(&metrics));
+    let settlements = Settlements::new(Arc::clone(&ledger), Arc::clone(&metrics));
     let (books, members) = (Arc::clone(&ledger), Arc::clone(&cluster));
     let health = HealthState::new(&clock, Arc::clone(handle), books, members, metrics);
     Arc::new(Shared {
@@ -135,6 +137,7 @@ fn share(
         health,
         overload,
         cluster,
+        settlements: Arc::new(settlements),
         tasks: TaskTracker::new(),
     })
 }

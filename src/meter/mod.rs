@@ -9,6 +9,7 @@
 //! answer while it passes; `docs/metering.md` has the table of formats and classes.
 
 pub mod asked;
+mod bill;
 pub mod cost;
 mod counts;
 pub mod decimal;
@@ -29,6 +30,7 @@ pub mod usage;
 mod wire;
 
 pub use asked::Asked;
+pub use bill::Bill;
 pub use ending::{Notice, Style};
 pub use format::{Format, Framing};
 pub use include_usage::include_usage;

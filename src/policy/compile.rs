@@ -9,6 +9,7 @@ mod away;
 mod certificate_source;
 mod identity;
 mod listen;
+mod metering;
 mod operations;
 mod resilience;
 mod sanitize;
@@ -96,6 +97,8 @@ pub(super) fn compile(
         operations,
         tiers,
         terms,
+        prices: metering::prices(file),
+        unknown_model: metering::unknown_model(file.unknown_model.value),
         upstream: upstream?,
         cleaning,
         health: Health {

@@ -25,6 +25,7 @@ mod identity;
 mod identity_certificate;
 mod listen;
 mod messages;
+mod metering;
 mod name;
 mod operations;
 mod prices;
@@ -54,8 +55,9 @@ pub use identity::{
 pub use identity_certificate::{CertificateField, CertificateIdentityFile};
 pub use listen::{ListenFile, TrustedFile};
 pub use messages::{ForeignOrigins, MessagesFile, Upgrade};
+pub use metering::{CostSource, MeteringFile, OnClientAbort, OnExhausted};
 pub use name::Name;
-pub use operations::{Meter, OperationFile, RouteFile};
+pub use operations::{OperationFile, RouteFile};
 pub use prices::{PriceFile, UnknownModel};
 pub use request::{Injection, MediaType, ParameterFile, RequestFile, RequestRulesFile};
 pub use retry::{CircuitBreakerFile, RetryFile, RetryMethod, RetryOn};

@@ -23,6 +23,7 @@ pub mod jwt;
 pub mod keys_file;
 pub mod limit;
 pub mod load;
+pub mod metering;
 pub mod path;
 mod read;
 pub mod redis_url;

@@ -18,11 +18,13 @@ use super::{
     dependency::Dependency,
     identity::Identity,
     limit::{Limits, Unit},
+    metering::Metering,
     resilience::Resilience,
     route::Router,
     trusted::Trusted,
 };
 use crate::{
+    meter::price::{Prices, UnknownModel},
     sanitize::Redactor,
     telemetry::{BudgetUse, Cell, Counter, Histogram},
     units::NanoUsd,
@@ -78,6 +80,10 @@ pub struct Policy {
     pub tiers: Vec<Tier>,
     /// One per pair of operation and tier, and for the absence of either; see [`Policy::terms`].
     pub(super) terms: Vec<Terms>,
+    /// What models cost.
+    pub prices: Prices,
+    /// What a model costs that has no price.
+    pub unknown_model: UnknownModel,
     /// Where requests go.
     pub upstream: Upstream,
     /// What answers lose and gain.
@@ -127,6 +133,8 @@ pub struct Operation {
     pub cost: NanoUsd,
     /// Whether refusals speak the dialect of model SDKs.
     pub dialect: Dialect,
+    /// How the true cost is found; `None` for those that always cost the same.
+    pub metering: Option<Arc<Metering>>,
     /// What a request must look like.
     pub rules: RequestRules,
     /// Waits for the upstream's first byte.
@@ -169,6 +177,8 @@ pub struct RequestRules {
     pub max_body: u64,
     /// Media types, lower case, without parameters; empty allows all.
     pub content_types: Vec<String>,
+    /// Whether the body is read before it is sent, because its price depends on it.
+    pub is_priced: bool,
     /// Deepest nesting of a JSON body; `None` leaves bodies unread.
     pub max_depth: Option<u32>,
     /// Path parameters and the whole text that each must match.

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     exchange::Exchange,
+    meter::Meter,
     presence,
     refusal::{Code, Refusal},
     settle::Permit,
@@ -64,7 +65,7 @@ pub async fn reserve(exchange: &mut Exchange, caller: &Caller) -> Result<Permit,
                 exchange.facts.shadowed = Some(code_of(excess, &terms.shown));
             }
             exchange.standing = Some(standing);
-            Permit::new(shared, Some(hold), cost)
+            Permit::new(shared, Some(hold), cost).metered(Meter::begin(exchange))
         }
         Decision::Refused(refused) => {
             let excess = Excess { limit: refused.limit, retry_after: refused.retry_after };
@@ -115,7 +116,7 @@ pub async fn message(exchange: &mut Exchange) -> Result<NanoUsd, Box<Refusal>> {
     }
 }
 
-fn unavailable(error: &StoreError) -> Box<Refusal> {
+pub fn unavailable(error: &StoreError) -> Box<Refusal> {
     let code = match error {
         StoreError::Full { .. } => Code::Overloaded,
         _ => Code::StoreUnavailable,
@@ -123,7 +124,7 @@ fn unavailable(error: &StoreError) -> Box<Refusal> {
     Refusal::new(code).detail(error.to_string())
 }
 
-fn code_of(excess: &Excess, shown: &[ShownLimit]) -> Code {
+pub fn code_of(excess: &Excess, shown: &[ShownLimit]) -> Code {
     let Some(index) = excess.limit.index() else { return Code::TooManyConcurrent };
     match shown.get(index).map(|limit| &limit.kind) {
         Some(ShownKind::Budget { .. }) => Code::BudgetExceeded,
@@ -155,7 +156,7 @@ fn phrase(limit: &ShownLimit, is_share: bool, wait: Duration) -> Cow<'static, st
 }
 
 /// Keeps the gauge of the highest use of each budget.
-fn note_highest(exchange: &Exchange) {
+pub fn note_highest(exchange: &Exchange) {
     let Some(Standing { states, .. }) = &exchange.standing else { return };
     for (limit, state) in exchange.terms().shown.iter().zip(states) {
         if let ShownKind::Budget { highest, .. } = &limit.kind {

@@ -26,6 +26,7 @@ use vain::{Lost, Vain, judge};
 
 use super::{
     exchange::Exchange,
+    meter,
     refusal::{Code, Refusal},
     settle::Permit,
     upload::{Progress, Upload},
@@ -107,6 +108,9 @@ pub async fn request(
         let Some(pause) = delivery.pause(exchange, &vain) else {
             return vain.give_up(exchange, attempt);
         };
+        if let Some((answer, _)) = &vain.answer {
+            meter::lost(exchange, permit, answer.headers());
+        }
         // What is given up makes room before the pause, not after it.
         drop(attempt);
         let Lost { reason, request: returned, refusal } = vain.lost();

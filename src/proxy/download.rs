@@ -10,6 +10,7 @@
 //! error: the caller's connection is cut, so a cut body never looks whole.
 
 mod end;
+mod toll;
 
 use std::{
     pin::Pin,
@@ -22,11 +23,13 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
+use toll::Toll;
 
 use super::{
     exchange::Exchange,
     farewell::Border,
     forward::Reply,
+    meter,
     presence::{LOOK, Looks},
     refusal::Refusal,
     settle::Permit,
@@ -97,6 +100,7 @@ struct Stream {
     progress: Arc<Progress>,
     exchange: Box<Exchange>,
     permit: Option<Permit>,
+    toll: Option<Box<Toll>>,
 }
 
 impl Download {
@@ -117,7 +121,7 @@ impl Download {
     /// A body that comes from the upstream; `cleaner` is what it must pass.
     pub fn stream(
         exchange: Box<Exchange>,
-        permit: Permit,
+        mut permit: Permit,
         reply: Reply,
         cleaner: Option<sanitize::Stream>,
         events: bool,
@@ -148,6 +152,7 @@ impl Download {
             border: Border::new(),
             progress: reply.progress,
             exchange,
+            toll: Toll::new(&mut permit),
             permit: Some(permit),
         })))
     }
@@ -160,6 +165,15 @@ impl Stream {
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
         let mut ready_now = None;
         while !self.ended {
+            if self.toll.is_some() && self.poll_toll(cx, &mut ready_now).is_pending() {
+                if ready_now.is_none() && self.gathered.is_empty() {
+                    return Poll::Pending;
+                }
+                break;
+            }
+            if self.ended {
+                break;
+            }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.heard = Instant::now();
@@ -212,19 +226,9 @@ impl Stream {
     fn take_in(&mut self, frame: Frame<Bytes>, ready_now: &mut Option<Bytes>) -> Option<Bytes> {
         match frame.into_data() {
             Ok(data) => {
-                let clean = match &mut self.cleaner {
-                    Some(cleaner) => cleaner.push(data),
-                    None => data,
-                };
-                if clean.is_empty() {
-                    return None;
-                }
-                self.yielded = 0;
-                if self.gathered.is_empty() && ready_now.is_none() {
-                    *ready_now = Some(clean);
-                } else {
-                    self.gather(ready_now);
-                    self.gathered.extend_from_slice(&clean);
+                match self.toll {
+                    Some(_) => self.take_toll(data, ready_now),
+                    None => self.pass_on(data, ready_now),
                 }
                 let size = self.gathered.len() + ready_now.as_ref().map_or(0, Bytes::len);
                 (size >= GATHER).then(|| self.flush(ready_now.take()))
@@ -233,6 +237,24 @@ impl Stream {
                 self.trailers = frame.into_trailers().ok();
                 None
             }
+        }
+    }
+
+    /// Cleans a piece and adds it to what goes on.
+    fn pass_on(&mut self, data: Bytes, ready_now: &mut Option<Bytes>) {
+        let clean = match &mut self.cleaner {
+            Some(cleaner) => cleaner.push(data),
+            None => data,
+        };
+        if clean.is_empty() {
+            return;
+        }
+        self.yielded = 0;
+        if self.gathered.is_empty() && ready_now.is_none() {
+            *ready_now = Some(clean);
+        } else {
+            self.gather(ready_now);
+            self.gathered.extend_from_slice(&clean);
         }
     }
 
@@ -260,6 +282,7 @@ impl Stream {
     /// The upstream's answer is over: what was held back is released, the books are settled.
     fn end(&mut self, ready_now: &mut Option<Bytes>) {
         self.ended = true;
+        self.finish_toll(ready_now);
         if let Some(cleaner) = &mut self.cleaner {
             let rest = cleaner.finish();
             if !rest.is_empty() {
@@ -267,8 +290,14 @@ impl Stream {
                 self.gathered.extend_from_slice(&rest);
             }
         }
+        if let Some(ending) = self.ending() {
+            self.gather(ready_now);
+            self.gathered.extend_from_slice(&ending);
+        }
         if let Some(trailers) = &mut self.trailers {
+            let shown = meter::trailers(&self.exchange, self.permit.as_mut(), trailers);
             super::clean::trailers(&mut self.exchange, trailers);
+            meter::show(shown, trailers);
         }
         if let Some(lease) = self.lease.take() {
             lease.finish();
@@ -276,7 +305,7 @@ impl Stream {
         if let Some(permit) = self.permit.take() {
             permit.settle(&mut self.exchange);
         }
-        self.exchange.facts.complete = true;
+        self.exchange.facts.complete = self.toll.as_ref().is_none_or(|toll| !toll.is_left);
     }
 }
 
@@ -328,7 +357,9 @@ impl Body for Download {
             Source::Whole { bytes, .. } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }
-            Source::Stream(stream) if stream.cleaner.is_none() && !stream.ended => {
+            Source::Stream(stream)
+                if stream.cleaner.is_none() && stream.toll.is_none() && !stream.ended =>
+            {
                 stream.body.size_hint()
             }
             Source::Stream(_) => SizeHint::default(),

@@ -26,12 +26,13 @@ use super::{
 use crate::{
     clock::Timestamp,
     ledger::Standing,
+    meter::Bill,
     policy::{
         cors::Verdict,
         snapshot::{Dialect, Mode, OperationId, Policy, Terms, TierId},
     },
     server::{Fault, Peer},
-    telemetry::{Cost, Record},
+    telemetry::{Cost, Metered, Record},
     units::NanoUsd,
     upstream::Attempt,
 };
@@ -117,6 +118,8 @@ pub struct Facts {
     pub redactions: u64,
     /// Charged.
     pub cost: NanoUsd,
+    /// How the charge came about, when it is not the flat cost.
+    pub bill: Option<Box<Bill>>,
     /// Whether the answer went out whole.
     pub complete: bool,
     /// Attempts at the upstream.
@@ -233,7 +236,7 @@ impl Exchange {
             request_bytes: facts.request_bytes,
             response_bytes: facts.response_bytes,
             redactions: facts.redactions,
-            cost: Cost { amount: facts.cost },
+            cost: Cost { amount: facts.cost, metered: facts.bill.as_deref().map(metered) },
             generation: policy.generation,
         });
     }
@@ -249,11 +252,24 @@ impl Drop for Exchange {
             cell.request(&self.method, code);
         }
         cell.duration.observe(duration);
-        cell.cost.add(self.facts.cost.0);
+        let bill = self.facts.bill.as_deref();
+        match bill.and_then(|bill| Some((bill.model.as_ref()?, bill.usage.unwrap_or_default()))) {
+            Some((model, usage)) => cell.spent(model, self.facts.cost, &usage),
+            None => cell.cost.add(self.facts.cost.0),
+        }
         if let Some(code) = self.facts.refused {
             cell.refusal(code as usize);
         }
         self.record(status, duration);
+    }
+}
+
+fn metered(bill: &Bill) -> Metered<'_> {
+    Metered {
+        source: bill.source,
+        confidence: bill.confidence,
+        model: bill.model.as_deref(),
+        usage: bill.usage.as_ref(),
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
     validate::Checked,
 };
 use crate::{
-    policy::snapshot::Policy,
+    policy::{metering::Metering, snapshot::Policy},
     upstream::{Lease, Pool},
 };
 
@@ -113,8 +113,13 @@ fn upstream_head(exchange: &Exchange, head: &mut Parts) -> Result<(), Box<Refusa
     // The length is the body's to say; a wrong one would let the next request be smuggled.
     fields.remove(header::CONTENT_LENGTH);
     fields.remove(header::EXPECT);
-    if policy.cleaning.redactor.is_some() {
-        // What cannot be read cannot be redacted.
+    let metering = exchange.operation.and_then(|id| policy.operation(id).metering.as_deref());
+    for name in metering.iter().flat_map(|metering| &metering.headers) {
+        // Only the upstream may say what a request cost.
+        fields.remove(name);
+    }
+    if policy.cleaning.redactor.is_some() || metering.is_some_and(Metering::reads_body) {
+        // What cannot be read can be neither redacted nor priced.
         fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     let host = host.unwrap_or_else(|| authority(policy));

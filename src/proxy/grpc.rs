@@ -68,6 +68,7 @@ const fn status_of(code: Code) -> u16 {
         | Code::InvalidBody
         | Code::SuspiciousInput
         | Code::ExpectationFailed
+        | Code::UnknownModel
         | Code::UnsupportedMediaType => 3,
         // DEADLINE_EXCEEDED
         Code::RequestTimeout | Code::UpstreamTimeout => 4,

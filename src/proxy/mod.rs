@@ -33,6 +33,7 @@ mod introduce;
 mod json;
 mod limits;
 mod media;
+mod meter;
 mod origins;
 mod panic;
 mod patience;
@@ -75,6 +76,7 @@ use crate::{
         snapshot::{Mode, Policy},
     },
     server::{Bounds, Fault, Handler, Overload, Peer, Pressure, Tunnel},
+    settlements::Settlements,
     telemetry::Telemetry,
     units::NanoUsd,
     upstream::{Cluster, Pool},
@@ -103,6 +105,8 @@ pub struct Shared {
     pub overload: Arc<Overload>,
     /// How the endpoints of the upstream do.
     pub cluster: Arc<Cluster>,
+    /// Requests that wait for what an agent says they cost.
+    pub settlements: Arc<Settlements>,
     /// Owns what outlives an exchange.
     pub tasks: TaskTracker,
 }
@@ -130,6 +134,7 @@ impl Proxy {
         let caller = identify::caller(exchange, &mut head.headers).await;
         let mut permit = self.permit(exchange, caller).await?;
         let checked = validate::request(exchange, head).await?;
+        let checked = meter::request(exchange, &mut permit, checked).await?;
         let reply = forward::send(exchange, &mut permit, checked, &self.pool).await;
         let reply = reply.map_err(|refusal| self.leaving(&permit, refusal))?;
         Ok((permit, reply))

@@ -71,6 +71,8 @@ pub enum Code {
     UpgradeNotAllowed,
     /// A method that is never served: CONNECT.
     MethodNotAllowed,
+    /// A model that has no price.
+    UnknownModel,
     /// The upstream failed; its status is kept, its body is not.
     InternalError,
 }
@@ -105,6 +107,7 @@ pub const CODES: &[&str] = &[
     "upstream_timeout",
     "upgrade_not_allowed",
     "method_not_allowed",
+    "unknown_model",
     "internal_error",
 ];
 
@@ -217,6 +220,9 @@ impl Code {
             }
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "MethodNotAllowed", "This method is not served.")
+            }
+            Self::UnknownModel => {
+                (S::BAD_REQUEST, "UnknownModel", "This model has no price here, so it cannot be used.")
             }
             Self::InternalError => (
                 S::INTERNAL_SERVER_ERROR,

@@ -16,7 +16,7 @@ use super::{
     download::Download,
     exchange::{Exchange, REQUEST_ID},
     forward::Reply,
-    grpc, limits, media,
+    grpc, limits, media, meter,
     refusal::{Code, Refusal},
     settle::Permit,
 };
@@ -53,10 +53,11 @@ const KEPT_OF_ERRORS: [HeaderName; 6] = [
 /// Sends the upstream's answer on, cleaned.
 pub async fn reply(
     mut exchange: Box<Exchange>,
-    permit: Permit,
-    reply: Reply,
+    mut permit: Permit,
+    mut reply: Reply,
 ) -> Response<Download> {
     let policy = Arc::clone(&exchange.policy);
+    let shown = meter::head(&exchange, &mut permit, &mut reply.head.headers);
     let foreign = exchange.grpc && !grpc::is_answer(&reply.head);
     if foreign || reply.head.status.is_server_error() && policy.cleaning.replace_errors {
         return internal_error(exchange, permit, reply);
@@ -64,7 +65,11 @@ pub async fn reply(
     let Reply { mut head, body, lease, progress } = reply;
     let status = head.status;
     let mut fields = std::mem::take(&mut head.headers);
+    if let Some(meter) = permit.meter() {
+        meter.answer(&exchange, status, &fields);
+    }
     clean::head(&mut exchange, &mut fields);
+    meter::show(shown, &mut fields);
     let cleaner = match clean::text(&policy, &fields) {
         Ok(cleaner) => cleaner,
         Err(refusal) => {
@@ -84,8 +89,12 @@ pub async fn reply(
             Download::whole(Bytes::new(), exchange)
         });
     }
-    if cleaner.is_some() && is_small(&body) {
+    let streams = permit.meter().is_some_and(|meter| meter.streams());
+    if cleaner.is_some() && is_small(&body) && !streams {
         let whole = Box::pin(read_whole(body, &policy)).await;
+        if let (Some(meter), Some(whole)) = (permit.meter(), &whole) {
+            meter.push(whole);
+        }
         permit.settle(&mut exchange);
         let Some(whole) = whole else {
             let detail = "the upstream's answer broke off";
@@ -96,8 +105,8 @@ pub async fn reply(
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
         return finish(exchange, status, fields, |exchange| Download::whole(whole, exchange));
     }
-    if cleaner.is_some() {
-        // What is replaced changes the length, and nobody knows yet by how much.
+    if cleaner.is_some() || streams {
+        // What is replaced or trimmed changes the length, and nobody knows yet by how much.
         fields.remove(header::CONTENT_LENGTH);
     }
     let reply = Reply { head, body, lease, progress };

@@ -1,30 +1,57 @@
 //! The proof that a caller may go on, and the settling of what it booked.
+//!
+//! A [`Permit`] is settled exactly once: by [`Permit::settle`] when its exchange is
+//! over, or by being dropped on any other way out (a refusal, a caller that leaves,
+//! a timeout, a panic), then with what is known by that time. Settling never waits.
 
 use std::sync::Arc;
 
-use super::{Shared, exchange::Exchange};
+use super::{Shared, exchange::Exchange, meter::{Heard, Meter}};
 use crate::{
     ledger::{Hold, Outcome, Store},
+    meter::{Bill, Source},
     units::NanoUsd,
 };
 
 /// The proof that a caller may go on. Dropped before the request was sent, it
-/// gives everything back; dropped later, the estimate stands.
+/// gives everything back; dropped later, what is known of the cost is charged.
 #[must_use = "dropping a permit refunds it"]
 pub struct Permit {
     shared: Arc<Shared>,
     hold: Option<Hold>,
-    cost: NanoUsd,
+    /// What the operation costs when nothing says better.
+    flat: NanoUsd,
     sent: bool,
+    /// What a header or trailer of the upstream named.
+    named: Option<NanoUsd>,
+    /// What answers named that were given up for another attempt.
+    lost: NanoUsd,
+    meter: Option<Box<Meter>>,
 }
 
 impl Permit {
     /// A permit for what `hold` booked; without a hold nothing is counted.
-    pub(super) fn new(shared: Arc<Shared>, hold: Option<Hold>, cost: NanoUsd) -> Self {
-        Self { shared, hold, cost, sent: false }
+    pub(super) fn new(shared: Arc<Shared>, hold: Option<Hold>, flat: NanoUsd) -> Self {
+        Self { shared, hold, flat, sent: false, named: None, lost: NanoUsd(0), meter: None }
     }
 
-    /// Says that the first byte is about to leave: from here on the estimate is kept.
+    /// Lets `meter` find out what the request costs.
+    pub(super) fn metered(mut self, meter: Option<Box<Meter>>) -> Self {
+        self.meter = meter;
+        self
+    }
+
+    /// What finds out the cost, if anything does.
+    pub(super) fn meter(&mut self) -> Option<&mut Meter> {
+        self.meter.as_deref_mut()
+    }
+
+    /// What raises the hold, the hold, and what knows how far.
+    pub(super) fn parts(&mut self) -> (&Arc<Shared>, Option<&mut Hold>, Option<&mut Meter>) {
+        (&self.shared, self.hold.as_mut(), self.meter.as_deref_mut())
+    }
+
+    /// Says that the first byte is about to leave: from here on something is charged.
     pub fn mark_sent(&mut self) {
         self.sent = true;
     }
@@ -39,21 +66,51 @@ impl Permit {
         self.sent
     }
 
-    /// What is charged as things stand.
-    pub fn charged(&self) -> NanoUsd {
-        if self.sent && self.hold.is_some() { self.cost } else { NanoUsd(0) }
+    /// Says what the upstream names as the cost; the last word counts.
+    pub(super) fn name_cost(&mut self, cost: NanoUsd) {
+        self.named = Some(cost);
+    }
+
+    /// Adds what an answer cost that the caller does not get.
+    pub(super) fn add_lost(&mut self, cost: NanoUsd) {
+        self.lost = NanoUsd(self.lost.0.saturating_add(cost.0));
     }
 
     /// Settles, and notes the charge in the exchange's facts.
-    pub fn settle(self, exchange: &mut Exchange) {
-        exchange.facts.cost = self.charged();
+    pub fn settle(mut self, exchange: &mut Exchange) {
+        let Some(bill) = self.close() else { return };
+        exchange.facts.cost = bill.cost;
+        let is_plain = bill.source == Source::Flat && bill.usage.is_none();
+        exchange.facts.bill = (!is_plain).then(|| Box::new(bill));
+    }
+
+    /// Ends the hold with what is known; `None` when nothing is charged.
+    fn close(&mut self) -> Option<Bill> {
+        let hold = self.hold.take()?;
+        let (ledger, now) = (&self.shared.ledger, self.shared.clock.now());
+        let meter = self.meter.take();
+        if !self.sent {
+            ledger.settle(hold, Outcome::Refund, now);
+            meter.inspect(|meter| meter.forget(&self.shared));
+            return None;
+        }
+        if let Some(meter) = meter {
+            let heard = Heard { named: self.named, lost: self.lost, flat: self.flat };
+            return Some(meter.close(&self.shared, hold, &heard));
+        }
+        if self.named.is_none() && self.lost == NanoUsd(0) {
+            ledger.settle(hold, Outcome::Keep, now);
+            return Some(Bill::flat(self.flat));
+        }
+        let cost = NanoUsd(self.named.unwrap_or(self.flat).0.saturating_add(self.lost.0));
+        ledger.settle(hold, Outcome::Actual { cost, tokens: 0, bytes: 0 }, now);
+        Some(Bill::named(cost, Source::Header))
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Some(hold) = self.hold.take() else { return };
-        let outcome = if self.sent { Outcome::Keep } else { Outcome::Refund };
-        self.shared.ledger.settle(hold, outcome, self.shared.clock.now());
+        // Whoever wanted to know what was charged has settled.
+        drop(self.close());
     }
 }

@@ -133,6 +133,14 @@ impl Upload {
         Self(Source::Whole(Some(bytes)))
     }
 
+    /// The body, if it is at hand as a whole.
+    pub const fn as_whole(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Source::Whole(bytes) => bytes.as_ref(),
+            Source::Empty | Source::Stream(_) => None,
+        }
+    }
+
     /// A body that is passed on as it comes. With `leftovers`, what has not come when the upload is
     /// dropped is read and thrown away there, see `discard`.
     pub fn stream(

@@ -62,9 +62,13 @@ pub async fn request(exchange: &mut Exchange, head: Box<Parts>) -> Result<Checke
     let enforced = policy.mode == Mode::Enforce;
     // A policy that is not enforced must be able to pass on what it cannot hold.
     let holds = enforced || size.exact().is_some_and(|size| size <= rules.max_body);
-    if let Some(max_depth) = rules.max_depth.filter(|_| is_json(media) && holds && !exchange.grpc) {
+    let max_depth = rules.max_depth.filter(|_| is_json(media));
+    // What is priced by its usage is read before it is sent, whatever it claims to be.
+    let priced = rules.is_priced;
+    if (max_depth.is_some() || priced) && holds && !exchange.grpc {
         let whole = Box::pin(read_whole(exchange, rules, deadline)).await?;
-        json::check(&whole, max_depth).or_else(|error| exchange.enforce(invalid(error)))?;
+        let sound = max_depth.map_or(Ok(()), |depth| json::check(&whole, depth));
+        sound.or_else(|error| exchange.enforce(invalid(error)))?;
         return Ok(Checked { head, body: Upload::whole(whole), progress });
     }
     let Some(body) = exchange.body.take() else {

@@ -5,13 +5,17 @@
 //! policy: a reload that names the same operation and tier goes on counting.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
 use http::{Method, StatusCode};
 
-use super::histogram::{Histogram, REQUEST_BOUNDS};
+use super::{
+    histogram::{Histogram, REQUEST_BOUNDS},
+    spend::Models,
+};
+use crate::{meter::{Usage, price::Learned}, units::NanoUsd};
 
 /// The values of the label `method`.
 pub(super) const METHODS: [&str; 9] =
@@ -71,8 +75,10 @@ pub struct Cell {
     refusals: Box<[AtomicU64]>,
     /// Whole requests, first byte in to last byte out.
     pub duration: Histogram,
-    /// Nano-dollars charged.
+    /// Nano-dollars charged, but for what is known to be a model's.
     pub cost: Counter,
+    pub(super) models: Models,
+    learned: OnceLock<Box<Learned>>,
 }
 
 impl Cell {
@@ -85,6 +91,8 @@ impl Cell {
             refusals: zeros(codes),
             duration: Histogram::new(REQUEST_BOUNDS),
             cost: Counter::default(),
+            models: Models::default(),
+            learned: OnceLock::new(),
         }
     }
 
@@ -92,6 +100,16 @@ impl Cell {
     pub fn request(&self, method: &Method, status: StatusCode) {
         let index = method_index(method) * STATUSES.len() + status_index(status.as_u16());
         self.requests[index].fetch_add(1, Relaxed);
+    }
+
+    /// What requests of this pair have cost; made when it is first asked for, because most never are.
+    pub fn learned(&self) -> &Learned {
+        self.learned.get_or_init(Box::default)
+    }
+
+    /// Counts what a request used of a model, and its charge.
+    pub fn spent(&self, model: &Arc<str>, cost: NanoUsd, usage: &Usage) {
+        self.models.add(model, cost, usage);
     }
 
     /// Counts one refusal; `code` is its index in the list that telemetry was made with.

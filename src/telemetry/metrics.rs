@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use super::{
     Cell, Counter, EndpointCell, Gauge, Histogram,
     histogram::{OVERHEAD_BOUNDS, REQUEST_BOUNDS},
+    spend::MeteringError,
     violation::{Violation, Violations},
 };
 
@@ -109,6 +110,7 @@ pub struct Metrics {
     pub http2_connections: Gauge,
     pub(super) handshakes: [Counter; 4],
     pub(super) violations: Violations,
+    pub(super) metering_errors: [Counter; MeteringError::ALL.len()],
     /// Requests whose handling panicked.
     pub panics: Counter,
     /// Connections turned away because there were too many.
@@ -254,6 +256,7 @@ impl Metrics {
             http2_connections: Gauge::default(),
             handshakes: Default::default(),
             violations: Violations::default(),
+            metering_errors: Default::default(),
             panics: Counter::default(),
             connections_shed: Counter::default(),
             tunnels: Gauge::default(),
@@ -324,6 +327,13 @@ impl Metrics {
     /// Counts what a client must not do.
     pub fn violation(&self, violation: Violation) {
         self.violations.count(violation);
+    }
+
+    /// Counts a cost that could not be taken from where the policy says.
+    pub fn metering_error(&self, error: MeteringError) {
+        if let Some(count) = self.metering_errors.get(error as usize) {
+            count.add(1);
+        }
     }
 
     /// Counts one attempt to connect to the upstream.

@@ -17,6 +17,7 @@ mod output;
 mod process;
 mod record;
 mod render;
+mod spend;
 mod violation;
 
 pub use cells::{Cell, Counter, Gauge};
@@ -25,8 +26,9 @@ pub use histogram::Histogram;
 pub use log::{LogFormat, init as init_log};
 pub use metrics::{BudgetUse, Connected, Handshake, Metrics, Protocol, StandIn, TUNNEL_ENDS};
 pub use output::Output;
-pub use record::{Cost, Record};
+pub use record::{Cost, Metered, Record};
 pub use render::{OPENMETRICS, PROMETHEUS, render};
+pub use spend::MeteringError;
 pub use violation::Violation;
 
 use std::sync::Arc;

@@ -7,16 +7,35 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::{clock::Timestamp, units::NanoUsd};
+use crate::{
+    clock::Timestamp,
+    meter::{Confidence, Source, Usage},
+    units::NanoUsd,
+};
 
 /// Room for a record of ordinary length.
 const LINE: usize = 640;
 
 /// What an exchange was charged, and how we know.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Cost {
+pub struct Cost<'a> {
     /// The amount that stands on the books.
     pub amount: NanoUsd,
+    /// How we know, if it is not the flat cost.
+    pub metered: Option<Metered<'a>>,
+}
+
+/// A charge that was found out.
+#[derive(Clone, Copy, Debug)]
+pub struct Metered<'a> {
+    /// Who said so.
+    pub source: Source,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// The model, as the price table calls it, or `other`.
+    pub model: Option<&'a str>,
+    /// The tokens, if any are known.
+    pub usage: Option<&'a Usage>,
 }
 
 /// One finished exchange.
@@ -69,7 +88,7 @@ pub struct Record<'a> {
     /// Matches replaced in the response.
     pub redactions: u64,
     /// What was charged.
-    pub cost: Cost,
+    pub cost: Cost<'a>,
     /// Generation of the policy that decided.
     pub generation: u64,
 }
@@ -108,6 +127,9 @@ impl Record<'_> {
         number(line, "response_bytes", self.response_bytes);
         number(line, "redactions", self.redactions);
         number(line, "cost_nano_usd", self.cost.amount.0);
+        if let Some(metered) = &self.cost.metered {
+            metered.write_json(line);
+        }
         number(line, "policy_generation", self.generation);
         line.extend_from_slice(b"}\n");
     }
@@ -131,6 +153,23 @@ impl Record<'_> {
         put(b" ");
         put(self.request_id.as_bytes());
         put(b"\n");
+    }
+}
+
+impl Metered<'_> {
+    fn write_json(&self, line: &mut Vec<u8>) {
+        text(line, "cost_source", self.source.as_str());
+        text(line, "cost_confidence", self.confidence.as_str());
+        optional(line, "model", self.model);
+        let Some(usage) = self.usage else { return };
+        for (name, tokens) in [
+            ("input_tokens", usage.all_input().saturating_sub(usage.cache_read)),
+            ("cached_input_tokens", usage.cache_read),
+            ("output_tokens", usage.all_output().saturating_sub(usage.reasoning)),
+            ("reasoning_tokens", usage.reasoning),
+        ] {
+            number(line, name, tokens);
+        }
     }
 }
 
@@ -257,7 +296,7 @@ mod tests {
             request_bytes: 0,
             response_bytes: 64,
             redactions: 0,
-            cost: Cost { amount: NanoUsd(5_000_000) },
+            cost: Cost { amount: NanoUsd(5_000_000), metered: None },
             generation: 1,
         }
     }

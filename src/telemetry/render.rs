@@ -25,6 +25,7 @@ use super::{
     histogram::seconds,
     metrics::{Connected, Handshake, StandIn},
     process::Facts,
+    spend::{MeteringError, TOKEN_KINDS},
 };
 use crate::clock::Timestamp;
 
@@ -135,8 +136,33 @@ impl Scrape {
             let labels =
                 [("operation", &*cell.operation), ("tier", &*cell.tier), ("model", "none")];
             count_of(&mut family, &labels, &seconds(cell.cost.value()))?;
+            cell.models.each(|model, spend| {
+                let labels =
+                    [("operation", &*cell.operation), ("tier", &*cell.tier), ("model", model)];
+                count_of(&mut family, &labels, &seconds(spend.cost.value()))
+            })?;
+        }
+        let mut family = page.counter("weir_tokens", "Tokens that models counted")?;
+        for cell in cells.values() {
+            cell.models.each(|model, spend| {
+                for (kind, count) in TOKEN_KINDS.iter().zip(&spend.tokens) {
+                    let labels = [
+                        ("operation", &*cell.operation),
+                        ("tier", &*cell.tier),
+                        ("model", model),
+                        ("kind", *kind),
+                    ];
+                    count_of(&mut family, &labels, &count.value())?;
+                }
+                Ok(())
+            })?;
         }
         drop(cells);
+        let help = "Costs that could not be taken from where the policy says";
+        let mut family = page.counter("weir_metering_errors", help)?;
+        for (reason, count) in MeteringError::ALL.iter().zip(&metrics.metering_errors) {
+            count_of(&mut family, &[("reason", *reason)], &count.value())?;
+        }
         self.waits(page)
     }
 

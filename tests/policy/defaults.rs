@@ -142,7 +142,8 @@ fn operations_and_tiers_have_their_documented_defaults() {
 
     let operation = &policy.operations[0];
     assert!(operation.cost.is_none() && operation.tiers.is_none());
-    assert_eq!(operation.meter.value, Meter::Flat);
+    assert_eq!(operation.metering.sources[0].value, CostSource::Header);
+    assert_eq!(operation.metering.sources.len(), 1);
     assert!(operation.upgrade.is_empty() && operation.max_lifetime.is_none());
     assert_eq!(operation.foreign_origins.value, ForeignOrigins::Forward);
     let messages = &operation.messages;

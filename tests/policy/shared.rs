@@ -98,7 +98,9 @@ fn the_first_users_operations_and_tiers_are_read_exactly() {
         rules.content_types.as_ref().map(|types| types[0].as_str()),
         Some("application/json")
     );
-    assert_eq!(policy.operations[3].meter.value, Meter::Usage);
+    let sources = &policy.operations[3].metering.sources;
+    let sources: Vec<_> = sources.iter().map(|source| source.value.clone()).collect();
+    assert_eq!(sources, [CostSource::Header, CostSource::Usage]);
     assert_eq!(policy.operations[4].routes[0].method, None);
     let free = &policy.tiers[0];
     assert_eq!(free.quotas[2].quotas[0].value.to_string(), "15/hour");
@@ -128,14 +130,13 @@ fn what_has_no_effect_yet_is_listed_with_its_place() {
 
     let expected = [
         "`operations.insights_generation.request.injection` is not yet effective",
-        "`operations.chat.meter` is not yet effective",
         "`prices` is not yet effective",
         "`alerts` is not yet effective",
     ];
     assert_eq!(notes, expected);
     let places = policy.not_yet_effective().iter().map(|note| note.labels[0].0);
     let places: Vec<_> = places.map(|span| &SHARED[span.start..span.end]).collect();
-    assert_eq!(places[..2], ["injection", "meter"]);
+    assert_eq!(places[..2], ["injection", "prices"]);
     assert!(policy.not_yet_effective().iter().all(|note| note.severity == Severity::Note));
 }
 

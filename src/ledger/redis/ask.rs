@@ -123,7 +123,7 @@ pub(super) struct Verdict {
     pub(super) times: u64,
     /// How long they may be spent.
     pub(super) lease: Duration,
-    pub(super) states: SmallVec<[LimitState; 8]>,
+    pub(super) states: SmallVec<[LimitState; 4]>,
 }
 
 impl Answer {

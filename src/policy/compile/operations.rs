@@ -2,11 +2,11 @@
 
 use regex_automata::meta::Regex;
 
-use super::{Compiler, one_of, shared};
+use super::{Compiler, metering, one_of, shared};
 use crate::{
     policy::{
         diagnostic::{Diagnostic, Span},
-        file::{ForeignOrigins, Meter, OperationFile, PolicyFile, Upgrade},
+        file::{CostSource, ForeignOrigins, OperationFile, PolicyFile, Upgrade},
         read::At,
         route::{Pattern, Route, Router},
         snapshot::{Dialect, MessageRules, Operation, RequestRules},
@@ -62,6 +62,7 @@ impl Compiler<'_> {
             content_types: types.map(|media| media.value.to_string()).collect(),
             max_depth: written.max_depth.as_ref().map(|depth| depth.value),
             parameters: Vec::new(),
+            is_priced: uses(operation, &CostSource::Usage),
         };
         for parameter in &written.parameters {
             self.check_parameter(operation, &parameter.name);
@@ -117,10 +118,8 @@ pub(super) fn build(
         let name = shared(&written.name.value);
         Operation {
             cost: written.cost.map_or(NanoUsd(0), |cost| cost.value),
-            dialect: match written.meter.value {
-                Meter::Flat => Dialect::Weir,
-                Meter::Usage => Dialect::ModelSdk,
-            },
+            dialect: dialect(written),
+            metering: metering::build(&written.metering),
             rules,
             upstream_wait: metrics.upstream_wait(&name),
             websocket: messages(written),
@@ -130,6 +129,18 @@ pub(super) fn build(
         }
     };
     file.operations.iter().zip(rules).map(build).collect()
+}
+
+/// Whoever reports usage is asked through an SDK of model services.
+fn dialect(operation: &OperationFile) -> Dialect {
+    match uses(operation, &CostSource::Usage) {
+        true => Dialect::ModelSdk,
+        false => Dialect::Weir,
+    }
+}
+
+fn uses(operation: &OperationFile, wanted: &CostSource) -> bool {
+    operation.metering.sources.iter().any(|source| source.value == *wanted)
 }
 
 fn messages(operation: &OperationFile) -> Option<MessageRules> {

@@ -6,9 +6,12 @@ use http::Method;
 
 use super::super::{
     diagnostic::Diagnostic,
-    read::{At, Parsed, Table, Wrong, words},
+    read::{At, Parsed, Table, Wrong},
 };
-use super::{ForeignOrigins, MessagesFile, Name, RequestRulesFile, Upgrade, messages, request};
+use super::{
+    ForeignOrigins, MessagesFile, MeteringFile, Name, RequestRulesFile, Upgrade, messages, metering,
+    request,
+};
 use crate::units::NanoUsd;
 
 /// A cost above this, for one request, is probably a slip of the decimal point.
@@ -26,8 +29,8 @@ pub struct OperationFile {
     pub routes: Vec<At<RouteFile>>,
     /// What is charged when the answer reports no usage, above $0. Default: nothing.
     pub cost: Option<At<NanoUsd>>,
-    /// How the cost is found. Default `flat`.
-    pub meter: At<Meter>,
+    /// How the cost is found.
+    pub metering: MeteringFile,
     /// What a request must look like.
     pub request: RequestRulesFile,
     /// The tiers that may do this. Default: all. Never empty.
@@ -49,17 +52,6 @@ pub struct RouteFile {
     pub method: Option<Method>,
     /// The path pattern, as written. Begins with a slash.
     pub pattern: String,
-}
-
-words! {
-    /// How the cost of a request is found.
-    "a word such as \"usage\""
-    pub enum Meter {
-        /// Every request costs the same.
-        Flat = "flat",
-        /// By the usage that the answer reports.
-        Usage = "usage",
-    }
 }
 
 impl Parsed for RouteFile {
@@ -100,10 +92,7 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> (Vec<OperationFile>, bool) {
 fn operation(table: &mut Table<'_, '_>, name: Option<At<Name>>) -> Option<OperationFile> {
     let routes = routes(table);
     let cost = cost(table);
-    let meter = table.or("meter", Meter::Flat);
-    if meter.value != Meter::Flat {
-        table.not_yet("meter");
-    }
+    let metering = metering::read(table);
     let request = table.table_or_empty("request", request::rules);
     let tiers = allowed(table);
     let upgrade: Option<At<Vec<At<Upgrade>>>> = table.optional("upgrade");
@@ -115,7 +104,7 @@ fn operation(table: &mut Table<'_, '_>, name: Option<At<Name>>) -> Option<Operat
         name: name?,
         routes: routes?,
         cost,
-        meter,
+        metering,
         request,
         tiers,
         upgrade,

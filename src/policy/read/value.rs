@@ -196,6 +196,11 @@ impl<'r, 't> Value<'r, 't> {
         self.reader.push(Diagnostic::warning(message).at(self.span, "").help(help));
     }
 
+    /// Whether it is one string, and no list of one.
+    pub(in crate::policy) fn is_text(&self) -> bool {
+        matches!(self.node, DeValue::String(_))
+    }
+
     /// Reads an array, or reports what else the value is.
     pub(in crate::policy) fn array(&self, wanted: &str) -> Option<Vec<Value<'r, 't>>> {
         let DeValue::Array(array) = self.node else {

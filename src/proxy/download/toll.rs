@@ -1,0 +1,199 @@
+//! What a metered answer passes on its way: it is read, held while its hold is raised,
+//! trimmed of what only we asked for, and ended where the budget has no room for it.
+//!
+//! A piece goes on once it is known to be paid for. While the store is asked nothing
+//! more is read, so the upstream feels it and nothing grows.
+//!
+//! # Limits
+//! A stream is ended at the border of an event. Where a piece has none, because one event
+//! is longer than it, the piece goes on and the next border is waited for.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{Download, Source, Stream};
+use crate::{
+    meter::{Bill, Confidence, Source as CostSource, Trimmer},
+    policy::metering::DrainRules,
+    proxy::{
+        meter::{Meter, Raised, Raising, Room},
+        refusal::Code,
+        settle::Permit,
+    },
+};
+
+/// Answers that are read on at once without a caller, over all workers.
+const MAX_DRAINS: usize = 256;
+static DRAINS: Semaphore = Semaphore::const_new(MAX_DRAINS);
+
+/// The state of a metered answer.
+pub(super) struct Toll {
+    trimmer: Option<Trimmer>,
+    /// The hold is being raised, and the piece that waits for it.
+    raising: Option<(Raising, Bytes)>,
+    /// There was no room: the next border of an event is the end.
+    is_spent: bool,
+    /// What ends the answer, once it was decided.
+    ending: Option<Bytes>,
+    /// Whether the caller has left.
+    pub(super) is_left: bool,
+}
+
+impl Toll {
+    /// For an answer whose body is read.
+    pub(super) fn new(permit: &mut Permit) -> Option<Box<Self>> {
+        let meter = permit.meter()?;
+        let trimmer = meter.trimmer();
+        Some(Box::new(Self {
+            trimmer,
+            raising: None,
+            is_spent: false,
+            ending: None,
+            is_left: false,
+        }))
+    }
+}
+
+impl Stream {
+    /// Takes a piece of a metered answer in; what may go on now is handed on.
+    pub(super) fn take_toll(&mut self, piece: Bytes, ready_now: &mut Option<Bytes>) {
+        let (Some(toll), Some(permit)) = (&mut self.toll, &mut self.permit) else { return };
+        let Some(meter) = permit.meter() else { return };
+        meter.push(&piece);
+        if !toll.is_spent && matches!(meter.room(), Room::Short) {
+            self.raise(piece);
+            return;
+        }
+        self.let_go(piece, ready_now);
+    }
+
+    /// Begins to raise the hold; `piece` waits.
+    fn raise(&mut self, piece: Bytes) {
+        let (Some(toll), Some(mut permit)) = (&mut self.toll, self.permit.take()) else { return };
+        // Should the caller leave meanwhile, the permit settles by itself and the record says this.
+        if let Some(meter) = permit.meter() {
+            let cost = meter.running();
+            self.exchange.facts.cost = cost;
+            let bill = Bill {
+                confidence: Confidence::Estimated,
+                ..Bill::named(cost, CostSource::Counted)
+            };
+            self.exchange.facts.bill = Some(Box::new(bill));
+        }
+        toll.raising = Some((permit.extend(), piece));
+    }
+
+    /// Ready when no hold is being raised.
+    pub(super) fn poll_toll(
+        &mut self,
+        cx: &mut Context<'_>,
+        ready_now: &mut Option<Bytes>,
+    ) -> Poll<()> {
+        let Some(toll) = &mut self.toll else { return Poll::Ready(()) };
+        let Some((raising, _)) = &mut toll.raising else { return Poll::Ready(()) };
+        let (permit, raised) = ready!(raising.as_mut().poll(cx));
+        let piece = toll.raising.take().map(|(_, piece)| piece).unwrap_or_default();
+        toll.is_spent |= matches!(raised, Raised::Exhausted);
+        self.permit = Some(permit);
+        self.let_go(piece, ready_now);
+        Poll::Ready(())
+    }
+
+    /// Hands a piece on, or what may be handed on of the last one.
+    fn let_go(&mut self, mut piece: Bytes, ready_now: &mut Option<Bytes>) {
+        let (Some(toll), Some(permit)) = (&mut self.toll, &mut self.permit) else { return };
+        if toll.is_spent
+            && let Some((at, ending)) = permit.meter().and_then(Meter::cut)
+        {
+            piece.truncate(at);
+            toll.ending = Some(ending);
+        }
+        let mut out = Vec::new();
+        match &mut toll.trimmer {
+            Some(trimmer) => trimmer.push(piece, &mut |piece| out.push(piece)),
+            None => out.push(piece),
+        }
+        let ended = toll.ending.is_some();
+        for piece in out {
+            self.pass_on(piece, ready_now);
+        }
+        if ended {
+            self.exhaust(ready_now);
+        }
+    }
+
+    /// Ends the answer in order, and the upstream's work with it.
+    fn exhaust(&mut self, ready_now: &mut Option<Bytes>) {
+        let facts = &mut self.exchange.facts;
+        facts.refused = Some(Code::BudgetExceeded);
+        facts.detail = Some("no room for the rest of the stream".into());
+        // The upstream is not done: its connection cannot be used again.
+        self.lease = None;
+        self.end(ready_now);
+    }
+
+    /// What is still held when the answer is over.
+    pub(super) fn finish_toll(&mut self, ready_now: &mut Option<Bytes>) {
+        let trimmer = self.toll.as_mut().and_then(|toll| toll.trimmer.take());
+        let mut out = Vec::new();
+        if let Some(trimmer) = trimmer {
+            trimmer.finish(&mut |piece| out.push(piece));
+        }
+        for piece in out {
+            self.pass_on(piece, ready_now);
+        }
+    }
+
+    /// What ends the answer, after everything else.
+    pub(super) fn ending(&mut self) -> Option<Bytes> {
+        self.toll.as_mut()?.ending.take()
+    }
+
+    /// Whether the answer is to be read on although its caller has left, and how far.
+    fn drains(&mut self) -> Option<DrainRules> {
+        if self.ended || self.toll.is_none() {
+            return None;
+        }
+        self.permit.as_mut()?.meter()?.drain()
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        let Source::Stream(stream) = &mut self.0 else { return };
+        let Some(rules) = stream.drains() else { return };
+        let Ok(place) = DRAINS.try_acquire() else { return };
+        let Source::Stream(stream) = std::mem::replace(&mut self.0, Source::Nothing) else { return };
+        // At the very end of a process there is nothing left to run on.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let tasks = stream.exchange.shared.tasks.clone();
+            tasks.spawn(drain(stream, rules, place));
+        }
+    }
+}
+
+/// Reads an answer on for what it says of its usage, within bounds.
+async fn drain(mut stream: Box<Stream>, rules: DrainRules, _place: SemaphorePermit<'static>) {
+    if let Some(toll) = &mut stream.toll {
+        toll.is_left = true;
+    }
+    let mut left = rules.bytes;
+    let read = std::future::poll_fn(|cx| {
+        loop {
+            match ready!(stream.poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    match left.checked_sub(size) {
+                        Some(rest) => left = rest,
+                        None => return Poll::Ready(()),
+                    }
+                }
+                Some(Err(_)) | None => return Poll::Ready(()),
+            }
+        }
+    });
+    // What was read by then is charged when the stream is dropped.
+    drop(tokio::time::timeout(rules.timeout, read).await);
+}

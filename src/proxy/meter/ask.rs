@@ -1,0 +1,180 @@
+//! What a request may cost, booked before it is sent.
+//!
+//! The prompt is counted and the longest answer that the request allows is added, at
+//! the model's price; where it allows any length, what nineteen of twenty requests of
+//! the operation and tier have cost so far, or else a usual length. The hold is raised
+//! to that, or the request is refused and everything given back.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Booked, Meter, count::Count, room::Rates};
+use crate::{
+    ledger::{Demand, Excess, Hold, Refused, Standing, Store, StoreError},
+    meter::{
+        Asked, Format, include_usage,
+        price::{self, Price, Priced},
+    },
+    policy::snapshot::Mode,
+    proxy::{
+        Shared, admit,
+        exchange::Exchange,
+        refusal::{Code, Refusal},
+        settle::Permit,
+        upload::Upload,
+        validate::Checked,
+    },
+    units::NanoUsd,
+};
+
+/// The share of requests, of a thousand, whose cost is taken for that of one that allows any length.
+const USUAL: u32 = 950;
+
+/// Books what the request may cost, and asks the upstream to report its usage.
+///
+/// # Errors
+/// 402 or 429 when a limit has no room for it, 400 for a model without a price where the
+/// policy wants one, 503 when the store cannot say.
+pub async fn request(
+    exchange: &mut Exchange,
+    permit: &mut Permit,
+    mut checked: Checked,
+) -> Result<Checked, Box<Refusal>> {
+    let Some(meter) = permit.meter().filter(|meter| meter.rules.by_usage) else {
+        return Ok(checked);
+    };
+    let Some(body) = checked.body.as_whole().cloned() else { return Ok(checked) };
+    let path = checked.head.uri.path_and_query().map_or("", |path| path.as_str());
+    let demand = match meter.read(path, &body) {
+        Ok(demand) => demand,
+        Err(refusal) => {
+            exchange.enforce(refusal)?;
+            return Ok(checked);
+        }
+    };
+    if let Some(body) = meter.ask_for_usage(&body) {
+        checked.body = Upload::whole(body);
+    }
+    // Boxed because most requests never come here: their future would carry its room.
+    Box::pin(book(exchange, permit, demand)).await?;
+    Ok(checked)
+}
+
+async fn book(
+    exchange: &mut Exchange,
+    permit: &mut Permit,
+    wanted: Booked,
+) -> Result<(), Box<Refusal>> {
+    let now = exchange.shared.clock.now();
+    let enforce = exchange.policy.mode != Mode::Shadow;
+    match permit.raise(wanted, now, enforce).await {
+        Ok(Ok(standing)) => {
+            let terms = exchange.policy.terms(exchange.operation, exchange.tier);
+            if let Some(excess) = &standing.excess {
+                exchange.facts.shadowed = Some(admit::code_of(excess, &terms.shown));
+            }
+            exchange.standing = Some(standing);
+            admit::note_highest(exchange);
+            Ok(())
+        }
+        Ok(Err(refused)) => {
+            let excess = Excess { limit: refused.limit, retry_after: refused.retry_after };
+            exchange.standing = Some(refused.standing);
+            Err(admit::refusal(&excess, &exchange.terms().shown))
+        }
+        Err(error) => exchange.enforce(admit::unavailable(&error)),
+    }
+}
+
+impl Permit {
+    /// Raises what is booked; all or nothing.
+    async fn raise(
+        &mut self,
+        wanted: Booked,
+        now: crate::clock::Timestamp,
+        enforce: bool,
+    ) -> Result<Result<Standing, Refused>, StoreError> {
+        let (shared, hold, Some(meter)) = self.parts() else {
+            return Ok(Ok(Standing::default()));
+        };
+        let Some(hold) = hold else { return Ok(Ok(Standing::default())) };
+        meter.raise(shared, hold, wanted, now, enforce).await
+    }
+}
+
+impl Meter {
+    /// Raises what is booked; all or nothing.
+    pub(super) async fn raise(
+        &mut self,
+        shared: &Shared,
+        hold: &mut Hold,
+        wanted: Booked,
+        now: crate::clock::Timestamp,
+        enforce: bool,
+    ) -> Result<Result<Standing, Refused>, StoreError> {
+        let subject = std::sync::Arc::clone(hold.subject());
+        let Booked { cost, tokens } = wanted;
+        let demand =
+            Demand { subject: &subject, limits: &self.limits, cost, tokens, bytes: 0, now, enforce };
+        let asked = Instant::now();
+        let answer = shared.ledger.raise(hold, demand).await;
+        shared.telemetry.metrics.store_wait.observe(asked.elapsed());
+        if let Ok(Ok(_)) = answer {
+            self.held.cost = self.held.cost.max(cost);
+            self.held.tokens = self.held.tokens.max(tokens);
+        }
+        answer
+    }
+
+    /// Reads what the request asks for, and says what is to be booked.
+    fn read(&mut self, path: &str, body: &Bytes) -> Result<Booked, Box<Refusal>> {
+        let mut prompt = Count::default();
+        let asked = Asked::read(self.format, path, body, &mut |text| prompt.push(text));
+        self.prompt = prompt.tokens().saturating_add(asked.attached_tokens());
+        let asked = self.asked.insert(Box::new(asked));
+        let mut wanted = Booked { tokens: self.prompt, ..self.held };
+        // Without a model there is no price yet: the answer may name one.
+        let Some(model) = &asked.model else { return Ok(wanted) };
+        let policy = std::sync::Arc::clone(&self.policy);
+        let price = match policy.prices.price_of(model, policy.unknown_model) {
+            Priced::Known(_, price) | Priced::Ceiling(price) => price,
+            Priced::Flat => return Ok(wanted),
+            Priced::Refused => return Err(Refusal::new(Code::UnknownModel)),
+        };
+        let estimate = self.estimate(price);
+        wanted.cost = wanted.cost.max(estimate.cost);
+        wanted.tokens = estimate.tokens;
+        Ok(wanted)
+    }
+
+    fn estimate(&mut self, price: &Price) -> Booked {
+        let tier = self.tier();
+        self.rates = Some(Rates::of(price, tier, self.prompt));
+        let asked = self.asked.as_deref();
+        let asked = price::Asked {
+            input: self.prompt,
+            max_output: asked.and_then(|asked| asked.max_output),
+            answers: asked.map_or(1, |asked| asked.answers),
+            tier,
+            ..price::Asked::default()
+        };
+        let most = price::estimate(&asked, price);
+        let usual = self.cell.learned().quantile(USUAL).filter(|_| asked.max_output.is_none());
+        let prompt = self.rates.as_ref().map_or(NanoUsd(0), Rates::prompt);
+        // A prompt longer than usual costs at least itself.
+        let cost = usual.map_or(most, |usual| usual.max(prompt));
+        Booked { cost, tokens: self.prompt.saturating_add(asked.output(price)) }
+    }
+
+    /// The body that makes a stream of OpenAI's dialect end with its usage.
+    fn ask_for_usage(&mut self, body: &Bytes) -> Option<Bytes> {
+        let asked = self.asked.as_ref()?;
+        if self.format != Format::OpenAiChat || !asked.stream || asked.include_usage {
+            return None;
+        }
+        let body = include_usage(body)?;
+        self.trims = true;
+        Some(body)
+    }
+}

@@ -1,0 +1,211 @@
+//! What one request truly costs, as far as it is known while it is on its way.
+//!
+//! A [`Meter`] belongs to the permit of a request whose operation reads answers or
+//! waits for callbacks; all others have none. [`ask`] looks at the request and books
+//! what it may cost, [`room`] compares what has passed with what is booked, and when
+//! the permit closes, [`bill`] asks the sources in the policy's order: the first that
+//! speaks decides.
+//!
+//! # Failure
+//! A source that cannot be read is silent. The flat cost always speaks.
+//!
+//! # Limits
+//! What has passed is compared with what is booked once for each piece of the answer,
+//! before it goes on: so much is what a stream can outgrow its hold by.
+
+mod ask;
+mod bill;
+mod count;
+mod named;
+mod room;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+
+pub use ask::request;
+pub use named::{head, lost, show, trailers};
+pub use room::{Raised, Raising, Room};
+
+use super::{Shared, exchange::Exchange};
+use crate::{
+    id::RequestId,
+    ledger::{Hold, Outcome, Store},
+    meter::{Asked, Bill, Confidence, Format, Framing, Reader, Source, Trimmer, price::ServiceTier},
+    policy::{limit::Limits, metering::Metering, snapshot::Policy},
+    settlements::Ended,
+    telemetry::{Cell, MeteringError},
+    units::NanoUsd,
+};
+
+/// What is known so far of the cost of one request.
+pub struct Meter {
+    policy: Arc<Policy>,
+    rules: Arc<Metering>,
+    limits: Arc<Limits>,
+    id: RequestId,
+    cell: Arc<Cell>,
+    format: Format,
+    /// What the request asks for, once it was read.
+    asked: Option<Box<Asked>>,
+    /// The prompt, in tokens, as counted here.
+    prompt: u64,
+    /// What each token of the answer costs and what the prompt did; `None` while no price is known.
+    rates: Option<room::Rates>,
+    /// What is booked.
+    held: Booked,
+    /// The status of the answer, once there is one.
+    status: Option<StatusCode>,
+    framing: Framing,
+    reader: Option<Reader>,
+    output: count::Count,
+    /// What the output cost when it was last looked at, and the largest step since.
+    seen: room::Seen,
+    /// Whether there was no room for the rest of the stream.
+    is_spent: bool,
+    /// Whether the stream was ended for that.
+    is_cut: bool,
+    trims: bool,
+}
+
+/// What is booked of a request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Booked {
+    cost: NanoUsd,
+    tokens: u64,
+}
+
+/// What the permit has heard of the cost besides.
+pub struct Heard {
+    /// What a header or trailer named.
+    pub named: Option<NanoUsd>,
+    /// What answers named that were given up for another attempt.
+    pub lost: NanoUsd,
+    /// What the operation costs when nothing says better.
+    pub flat: NanoUsd,
+}
+
+impl Meter {
+    /// Begins with an admitted request; `None` where there is nothing to find out from its answer.
+    pub fn begin(exchange: &Exchange) -> Option<Box<Self>> {
+        let operation = exchange.policy.operation(exchange.operation?);
+        let rules = operation.metering.as_ref()?;
+        if !rules.reads_body() && rules.callback.is_none() {
+            return None;
+        }
+        let (id, terms) = (exchange.trace.request_id, exchange.terms());
+        if rules.callback.is_some() {
+            exchange.shared.settlements.begin(id, exchange.began);
+        }
+        Some(Box::new(Self {
+            policy: Arc::clone(&exchange.policy),
+            rules: Arc::clone(rules),
+            limits: Arc::clone(&terms.limits),
+            id,
+            cell: Arc::clone(&terms.cell),
+            format: Format::of_path(&exchange.path),
+            asked: None,
+            prompt: 0,
+            rates: None,
+            held: Booked { cost: operation.cost, tokens: 0 },
+            status: None,
+            framing: Framing::Json,
+            reader: None,
+            output: count::Count::default(),
+            seen: room::Seen::default(),
+            is_spent: false,
+            is_cut: false,
+            trims: false,
+        }))
+    }
+
+    /// Looks at the head of the answer: how its body is to be read.
+    pub fn answer(&mut self, exchange: &Exchange, status: StatusCode, fields: &HeaderMap) {
+        self.status = Some(status);
+        if !self.rules.reads_body() || status.is_informational() {
+            return;
+        }
+        if is_encoded(fields) {
+            exchange.shared.telemetry.metrics.metering_error(MeteringError::Encoded);
+            return;
+        }
+        let media = fields.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        self.framing = Framing::of(media);
+        let reader = Reader::new(self.format, self.framing);
+        self.reader = Some(match &self.rules.pointer {
+            Some(pointer) => reader.pointed_at(Arc::clone(pointer)),
+            None => reader,
+        });
+    }
+
+    /// Whether the answer is a stream that is read, and so may be ended before its time.
+    pub fn streams(&self) -> bool {
+        self.framing.is_stream() && self.reader.is_some()
+    }
+
+    /// What takes the usage out of the stream that only we asked for.
+    pub fn trimmer(&self) -> Option<Trimmer> {
+        (self.trims && self.streams()).then(Trimmer::default)
+    }
+
+    /// How far the answer is read on when its caller leaves, if at all.
+    pub fn drain(&self) -> Option<crate::policy::metering::DrainRules> {
+        self.rules.drain.filter(|_| self.reader.is_some() && !self.is_cut)
+    }
+
+    /// Reads a piece of the answer's body.
+    pub fn push(&mut self, piece: &[u8]) {
+        let output = &mut self.output;
+        if let Some(reader) = &mut self.reader {
+            reader.push(piece, &mut |delta| output.push(delta.text));
+        }
+    }
+
+    /// How much of the last piece may go on when the stream is ended here, and what ends it.
+    pub fn cut(&mut self) -> Option<(usize, Bytes)> {
+        let reader = self.reader.as_ref()?;
+        let at = reader.cut_at()?;
+        let ending = reader.ending(self.rules.on_exhausted, &room::NOTICE, self.output.tokens())?;
+        self.is_cut = true;
+        Some((at, ending))
+    }
+
+    /// Says that the request came to nothing.
+    pub fn forget(&self, shared: &Shared) {
+        if self.rules.callback.is_some() {
+            shared.settlements.forget(self.id);
+        }
+    }
+
+    /// Ends the hold with what is known, or leaves it to a callback; returns the charge so far.
+    pub fn close(self: Box<Self>, shared: &Shared, hold: Hold, heard: &Heard) -> Bill {
+        let now = shared.clock.now();
+        let (callback, id, cell) = (self.rules.callback, self.id, Arc::clone(&self.cell));
+        let (mut bill, is_certain) = self.bill(shared, heard);
+        bill.cost = NanoUsd(bill.cost.0.saturating_add(heard.lost.0));
+        let Some(timeout) = callback else {
+            let outcome = Outcome::Actual { cost: bill.cost, tokens: bill.tokens(), bytes: 0 };
+            shared.ledger.settle(hold, outcome, now);
+            return bill;
+        };
+        let ended = Ended { hold, bill, is_certain, timeout, cell, bytes: 0 };
+        let pending = || Bill {
+            confidence: Confidence::Estimated,
+            ..Bill::named(NanoUsd(0), Source::Callback)
+        };
+        shared.settlements.end(id, ended, now).unwrap_or_else(pending)
+    }
+
+    /// The service tier that the request asks for.
+    fn tier(&self) -> ServiceTier {
+        let word = self.asked.as_ref().and_then(|asked| asked.service_tier.as_deref());
+        ServiceTier::named(word.unwrap_or_default())
+    }
+}
+
+/// Whether a body cannot be read as it is.
+fn is_encoded(fields: &HeaderMap) -> bool {
+    let codings = fields.get_all(header::CONTENT_ENCODING);
+    codings.iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}

@@ -1,0 +1,452 @@
+//! What answers of models cost: by the usage that they report, or by what has passed.
+
+use std::{sync::Arc, sync::Mutex};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::{
+    client::Ask,
+    dialect::Dialect,
+    harness::{run, soon, until},
+    origin::{Made, Origin, blurts},
+    plan::Plan,
+    sidecar::Sidecar,
+};
+
+const CHAT: &str = "/v1/chat/completions";
+const EVENTS: (&str, &str) = ("content-type", "text/event-stream");
+/// Nano-dollars for one token of `gpt-4o-mini` in these tests.
+const INPUT: u64 = 1_000_000;
+const OUTPUT: u64 = 2_000_000;
+
+/// A tenth of a cent for a token of the prompt, two for one of the answer, and this budget a day.
+pub fn metered(lines: &str, budget: &str) -> Plan {
+    Sidecar::with(&format!(
+        "[operations.chat]\nroutes = [\"POST /v1/chat/completions\", \"POST /v1/messages\"]\n\
+         meter = \"usage\"\n{lines}\n\
+         [operations.probe]\nroutes = [\"GET /probe\"]\nmeter = \"flat\"\n\
+         [tiers.free]\nbudget = {{ day = \"{budget}\" }}\n\
+         [prices.\"gpt-4o-mini\"]\ninput = \"$1000\"\ncached_input = \"$500\"\noutput = \"$2000\"\n\
+         [prices.\"claude-opus-4-8\"]\ninput = \"$1000\"\noutput = \"$2000\"\n"
+    ))
+}
+
+pub async fn used(sidecar: &Sidecar) -> String {
+    let answer = sidecar.client.get("/probe").send().await;
+    answer.header("x-cost-used-today").unwrap_or("none").to_owned()
+}
+
+/// A question that allows so many tokens of answer.
+pub fn question(sidecar: &Sidecar, max_tokens: u64, more: Value) -> Ask {
+    let mut body = json!({"model": "gpt-4o-mini", "max_tokens": max_tokens,
+                          "messages": [{"role": "user", "content": "How are you today?"}]});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    sidecar.client.post(CHAT, "").json(body.to_string())
+}
+
+fn streamed() -> Value {
+    json!({"stream": true})
+}
+
+/// What a record says must add up: tokens times prices.
+fn adds_up(record: &Value) {
+    let tokens = |name: &str| record[name].as_u64().unwrap();
+    let cost = tokens("input_tokens") * INPUT + tokens("output_tokens") * OUTPUT;
+    assert_eq!(record["cost_nano_usd"], cost, "{record}");
+}
+
+#[test]
+fn reported_usage_is_charged_to_the_nano_dollar() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = metered("", "$1").before(&origin).start().await;
+        Dialect::OpenAi.echoed(&origin);
+
+        let answer = question(&sidecar, 100, json!({})).send().await;
+
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        // What was booked: the prompt and a hundred tokens of answer.
+        let booked: f64 = answer.header("x-cost-used-today").unwrap().parse().unwrap();
+        assert!((0.202..0.23).contains(&booked), "{booked}");
+        assert_eq!(used(&sidecar).await, "0.0140");
+        let record = sidecar.record(&answer).await;
+        assert_eq!(record["cost_nano_usd"], 8 * INPUT + 3 * OUTPUT);
+        assert_eq!(record["cost_source"], "usage");
+        assert_eq!(record["cost_confidence"], "exact");
+        assert_eq!(record["model"], "gpt-4o-mini");
+        assert_eq!((&record["input_tokens"], &record["output_tokens"]), (&json!(8), &json!(3)));
+        let labels = r#"operation="chat",tier="free",model="gpt-4o-mini""#;
+        sidecar.metric_is(&format!("weir_cost_usd_total{{{labels}}}"), 0.014).await;
+        sidecar.metric_is(&format!("weir_tokens_total{{{labels},kind=\"input\"}}"), 8.0).await;
+        sidecar.metric_is(&format!("weir_tokens_total{{{labels},kind=\"output\"}}"), 3.0).await;
+    });
+}
+
+/// Answers with a stream, and keeps what was asked.
+fn streams(origin: &Origin, dialect: Dialect) -> Arc<Mutex<Vec<Value>>> {
+    let asked: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let keep = Arc::clone(&asked);
+    origin.makes(dialect.path(), move |body| {
+        keep.lock().unwrap().push(serde_json::from_slice(body).unwrap_or_default());
+        let body = dialect.opening() + &dialect.piece("Hello") + &dialect.closing();
+        let made: Made = (200, vec![(EVENTS.0.to_owned(), EVENTS.1.to_owned())], body.into());
+        made
+    });
+    asked
+}
+
+#[test]
+fn a_stream_is_made_to_report_its_usage_and_the_caller_does_not_see_it() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = metered("", "$1").before(&origin).start().await;
+        let asked = streams(&origin, Dialect::OpenAi);
+
+        let unasked = question(&sidecar, 100, streamed()).send().await;
+        let body = json!({"stream": true, "stream_options": {"include_usage": true}});
+        let wanted = question(&sidecar, 100, body).send_h2().await;
+
+        assert_eq!(asked.lock().unwrap()[0]["stream_options"]["include_usage"], true);
+        assert!(!unasked.text().contains("prompt_tokens"), "{}", unasked.text());
+        assert!(unasked.text().contains("Hello") && unasked.text().ends_with("data: [DONE]\n\n"));
+        assert!(wanted.text().contains("\"prompt_tokens\":8"), "{}", wanted.text());
+        assert_eq!(used(&sidecar).await, "0.0280");
+        assert_eq!(sidecar.record(&unasked).await["cost_source"], "usage");
+    });
+}
+
+#[test]
+fn a_stream_of_anthropic_is_charged_by_its_last_word_on_usage() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = metered("", "$1").before(&origin).start().await;
+        streams(&origin, Dialect::Anthropic);
+        let body = json!({"model": "claude-opus-4-8", "max_tokens": 50, "stream": true,
+                          "messages": [{"role": "user", "content": "Hi"}]});
+
+        let answer = sidecar.client.post("/v1/messages", "").json(body.to_string()).send().await;
+
+        assert!(answer.text().contains("message_stop"));
+        assert_eq!(used(&sidecar).await, "0.0140");
+    });
+}
+
+#[test]
+fn a_stream_that_its_caller_leaves_is_charged_what_has_passed() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = metered("", "$1").before(&origin).start().await;
+        let feed = origin.paces(CHAT);
+        let mut connection = sidecar.client.h1().await;
+        let mut answer = question(&sidecar, 100, streamed()).open(&mut connection).await;
+        for _ in 0..5 {
+            let word = Dialect::OpenAi.piece(" wonderful weather");
+            feed.send(word.into()).await.unwrap();
+            answer.text().await;
+        }
+        let id = answer.headers["x-request-id"].clone();
+
+        drop((answer, connection));
+        soon("the upstream's work ends", feed.closed()).await;
+
+        let record = sidecar.logged("its record", |line| line["request_id"] == id.to_str().unwrap());
+        let record = record.await;
+        assert_eq!((&record["status"], &record["cost_source"]), (&json!(499), &json!("counted")));
+        assert_eq!(record["cost_confidence"], "estimated");
+        let output = record["output_tokens"].as_u64().unwrap();
+        assert!((5..=30).contains(&output), "{record}");
+        assert!((1..=20).contains(&record["input_tokens"].as_u64().unwrap()), "{record}");
+        adds_up(&record);
+        let dollars = record["cost_nano_usd"].as_u64().unwrap() / 100_000;
+        assert_eq!(used(&sidecar).await, format!("0.{dollars:04}"));
+    });
+}
+
+#[test]
+fn a_stream_that_breaks_off_is_charged_what_has_passed() {
+    run(async {
+        let piece = Dialect::OpenAi.piece("one two three ");
+        let cut = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+             transfer-encoding: chunked\r\n\r\n{:x}\r\n{piece}\r\n",
+            piece.len()
+        );
+        let cut: &'static [u8] = cut.leak().as_bytes();
+        let sidecar = metered("", "$1").before_address(blurts(cut).await).start().await;
+        let mut connection = sidecar.client.h1().await;
+
+        let answer = question(&sidecar, 100, streamed()).open(&mut connection).await;
+        let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+        assert!(answer.rest().await.is_err());
+
+        let record = sidecar.logged("its record", |line| line["request_id"] == *id).await;
+        assert_eq!(record["cost_source"], "counted", "{record}");
+        assert!((3..=8).contains(&record["output_tokens"].as_u64().unwrap()), "{record}");
+        adds_up(&record);
+    });
+}
+
+#[test]
+fn an_answer_without_usage_is_charged_what_has_passed() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = metered("", "$1").before(&origin).start().await;
+        let body = json!({"model": "gpt-4o-mini", "choices": [{"message": {"content": "I am fine."}}]});
+        origin.answers(CHAT, 200, &[("content-type", "application/json")], body.to_string());
+
+        let answer = question(&sidecar, 100, json!({})).send().await;
+
+        let record = sidecar.record(&answer).await;
+        assert_eq!(record["cost_source"], "counted", "{record}");
+        assert!((2..=5).contains(&record["output_tokens"].as_u64().unwrap()), "{record}");
+        adds_up(&record);
+        sidecar.metric_is(r#"weir_metering_errors_total{reason="no_usage"}"#, 1.0).await;
+    });
+}
+
+#[test]
+fn an_error_of_the_model_costs_the_flat_cost_and_silence_what_was_booked() {
+    run(async {
+        let origin = Origin::start().await;
+        let plan = metered("cost = \"$0.02\"", "$1").upstream("response_timeout = \"300ms\"");
+        let sidecar = plan.before(&origin).start().await;
+        origin.answers(CHAT, 429, &[("content-type", "application/json")], "{\"error\":{}}");
+
+        question(&sidecar, 100, json!({})).send().await;
+        assert_eq!(used(&sidecar).await, "0.0200");
+
+        let _waiting = origin.keeps_silent(CHAT);
+        let late = question(&sidecar, 100, json!({})).send().await;
+        assert_eq!(late.status, 504);
+        let kept: f64 = used(&sidecar).await.parse().unwrap();
+        assert!(kept > 0.22, "{kept}");
+    });
+}
+
+#[test]
+fn a_request_that_may_cost_more_than_there_is_goes_no_further() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = metered("", "$1").before(&origin).start().await;
+        Dialect::OpenAi.echoed(&origin);
+
+        let refused = question(&sidecar, 1_000, json!({})).send().await;
+
+        assert_eq!(refused.status, 402);
+        assert_eq!(refused.json()["error"]["code"], "budget_exceeded");
+        assert!(refused.header("retry-after").is_some());
+        assert_eq!(origin.count(CHAT), 0);
+        assert_eq!(used(&sidecar).await, "0.0000");
+        // As many answers as asked for.
+        let many = question(&sidecar, 100, json!({"n": 6})).send().await;
+        assert_eq!(many.status, 402);
+        let few = question(&sidecar, 100, json!({"n": 4})).send().await;
+        assert_eq!(few.status, 200);
+    });
+}
+
+#[test]
+fn a_model_without_a_price_is_dear_or_refused_as_the_policy_wants() {
+    run(async {
+        let origin = Origin::start().await;
+        let plan = metered("", "$100");
+        let text = plan.text();
+        let sidecar = plan.before(&origin).start().await;
+        Dialect::OpenAi.echoed(&origin);
+        let asked = || question(&sidecar, 10, json!({"model": "house-model-7"}));
+
+        let answer = asked().send().await;
+        assert_eq!(answer.status, 200);
+        // The answer says that it was gpt-4o-mini after all.
+        assert_eq!(sidecar.record(&answer).await["cost_nano_usd"], 8 * INPUT + 3 * OUTPUT);
+        let body = json!({"model": "house-model-7", "usage": {"prompt_tokens": 8,
+                          "completion_tokens": 3, "total_tokens": 11}, "choices": []});
+        origin.answers(CHAT, 200, &[("content-type", "application/json")], body.to_string());
+        let answer = asked().send().await;
+        let record = sidecar.record(&answer).await;
+        assert_eq!((&record["model"], &record["cost_confidence"]), (&json!("other"), &json!("estimated")));
+        assert!(record["cost_nano_usd"].as_u64().unwrap() >= 8 * INPUT + 3 * OUTPUT, "{record}");
+
+        let url = format!("http://{}", origin.address);
+        let text = text.replace("http://127.0.0.1:9", &url);
+        sidecar.write_policy(&format!("unknown_model = \"refuse\"\n{text}"));
+        sidecar.metric_is(r#"weir_policy_reloads_total{result="applied"}"#, 1.0).await;
+        let refused = asked().send().await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert_eq!(refused.json()["error"]["code"], "unknown_model");
+    });
+}
+
+#[test]
+fn a_place_in_the_answer_may_name_the_cost() {
+    run(async {
+        let origin = Origin::start().await;
+        let lines = "[operations.agent]\nroutes = [\"POST /agent\"]\ncost = \"$0.02\"\n\
+                     meter = [\"pointer:/usage/cost_usd\", \"flat\"]";
+        let sidecar = metered("", "$1").replacing("[tiers.free]", &format!("{lines}\n[tiers.free]"));
+        let sidecar = sidecar.before(&origin).start().await;
+        let json = [("content-type", "application/json")];
+        origin.answers("/agent", 200, &json, r#"{"result": [1], "usage": {"cost_usd": 0.0321}}"#);
+
+        let answer = sidecar.client.post("/agent", "").json("{}").send().await;
+
+        assert_eq!(used(&sidecar).await, "0.0321");
+        assert_eq!(sidecar.record(&answer).await["cost_source"], "pointer");
+        assert_eq!(origin.seen()[0].header("accept-encoding"), Some("identity"));
+        origin.answers("/agent", 200, &json, r#"{"usage": {}}"#);
+        sidecar.client.post("/agent", "").json("{}").send().await;
+        assert_eq!(used(&sidecar).await, "0.0521");
+    });
+}
+
+#[test]
+fn an_answer_that_is_encoded_all_the_same_is_counted_as_unread() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = metered("cost = \"$0.02\"", "$1").before(&origin).start().await;
+        let fields = [("content-type", "application/json"), ("content-encoding", "gzip")];
+        origin.answers(CHAT, 200, &fields, "\u{1f}\u{8b}");
+        question(&sidecar, 100, json!({})).send().await;
+        sidecar.metric_is(r#"weir_metering_errors_total{reason="encoded"}"#, 1.0).await;
+    });
+}
+
+/// Sends pieces until the stream is ended; how many.
+async fn fed_to_the_end(feed: tokio::sync::mpsc::Sender<Bytes>, dialect: Dialect) -> usize {
+    let opening = dialect.opening();
+    if !opening.is_empty() {
+        feed.send(opening.into()).await.unwrap();
+    }
+    for sent in 0..2_000 {
+        let piece = dialect.piece(" and so on and on");
+        if feed.send(piece.into()).await.is_err() {
+            return sent;
+        }
+    }
+    panic!("it is never ended");
+}
+
+#[test]
+fn a_stream_that_outgrows_the_budget_is_ended_in_order_and_never_above_it() {
+    run(async {
+        for (style, marks) in [
+            ("finish", ["\"finish_reason\":\"length\"", "\"max_tokens\""]),
+            ("cut", ["\"budget_exceeded\"", "event: error"]),
+        ] {
+            let origin = Origin::start().await;
+            // What a request may cost is not known: it books its flat cost, and grows.
+            let lines = format!("cost = \"$0.01\"\non_exhausted = \"{style}\"");
+            let sidecar = metered(&lines, "$0.5").before(&origin).start().await;
+            teach(&sidecar, &origin).await;
+            for (dialect, mark) in [Dialect::OpenAi, Dialect::Anthropic].into_iter().zip(marks) {
+                let feed = origin.paces(dialect.path());
+                let feeding = tokio::spawn(fed_to_the_end(feed, dialect));
+                let model = if dialect == Dialect::OpenAi { "gpt-4o-mini" } else { "claude-opus-4-8" };
+                let body = json!({"model": model, "stream": true,
+                                  "messages": [{"role": "user", "content": "Hi"}]});
+                let ask = sidecar.client.post(dialect.path(), "").json(body.to_string());
+                let answer = ask.send().await;
+                if answer.status == 402 {
+                    assert_eq!(dialect, Dialect::Anthropic, "the first spends all");
+                    feeding.abort();
+                    continue;
+                }
+                let text = answer.text();
+                assert!(text.contains(mark), "{style} {dialect:?}: {}", tail(&text));
+                let sent = soon("the upstream is closed", feeding).await.unwrap();
+                assert!(sent > 10, "{style} {dialect:?}: {sent}");
+                let spent: f64 = used(&sidecar).await.parse().unwrap();
+                assert!((0.4..=0.5).contains(&spent), "{style} {dialect:?}: {spent}");
+                let record = sidecar.record(&answer).await;
+                assert_eq!(record["error_code"], "budget_exceeded", "{record}");
+                assert_eq!(record["cost_source"], "counted");
+                break;
+            }
+        }
+    });
+}
+
+fn tail(text: &str) -> &str {
+    &text[text.len().saturating_sub(400)..]
+}
+
+/// Requests that cost next to nothing, until that is what is expected of all.
+async fn teach(sidecar: &Sidecar, origin: &Origin) {
+    for (path, model) in [(CHAT, "gpt-4o-mini"), ("/v1/messages", "claude-opus-4-8")] {
+        let answer = json!({"model": model, "type": "message", "choices": [], "content": [],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 0, "total_tokens": 1,
+                      "input_tokens": 0, "output_tokens": 0}});
+        origin.answers(path, 200, &[("content-type", "application/json")], answer.to_string());
+    }
+    let mut connection = sidecar.client.h1().await;
+    for _ in 0..60 {
+        let answer = question(sidecar, 1, json!({"messages": []})).on(&mut connection).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+#[test]
+fn a_stream_is_read_on_for_its_usage_where_the_policy_wants_that() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = metered("on_client_abort = \"drain\"", "$1").before(&origin).start().await;
+        let feed = origin.paces(CHAT);
+        let mut connection = sidecar.client.h1().await;
+        let mut answer = question(&sidecar, 100, streamed()).open(&mut connection).await;
+        feed.send(Dialect::OpenAi.piece("Hello").into()).await.unwrap();
+        answer.text().await;
+        let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+
+        drop((answer, connection));
+        for _ in 0..20 {
+            feed.send(Dialect::OpenAi.piece(" more").into()).await.unwrap();
+        }
+        feed.send(Dialect::OpenAi.closing().into()).await.unwrap();
+        drop(feed);
+
+        let record = sidecar.logged("its record", |line| line["request_id"] == *id).await;
+        assert_eq!((&record["status"], &record["cost_source"]), (&json!(499), &json!("usage")));
+        assert_eq!(used(&sidecar).await, "0.0140");
+    });
+}
+
+#[test]
+fn five_hundred_streams_at_once_never_spend_more_than_the_budget() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = metered("", "$0.50").before(&origin).start().await;
+        let body = (0..40).map(|_| Dialect::OpenAi.piece(" on and on and on")).collect::<String>();
+        origin.answers(CHAT, 200, &[EVENTS], body + "data: [DONE]\n\n");
+        let mut connections = Vec::new();
+        for _ in 0..10 {
+            connections.push(sidecar.client.h2().await);
+        }
+
+        let mut tasks = Vec::new();
+        for index in 0..500 {
+            let mut connection = connections[index % 10].fork();
+            let ask = question(&sidecar, 100, streamed());
+            tasks.push(tokio::spawn(async move { ask.open(&mut connection).await.whole().await }));
+        }
+        let mut served = 0;
+        for task in tasks {
+            let answer = task.await.unwrap().unwrap();
+            served += usize::from(answer.status == 200);
+            assert!([200, 402].contains(&answer.status.as_u16()), "{answer:?}");
+            let shown: f64 = answer.header("x-cost-used-today").unwrap().parse().unwrap();
+            assert!(shown <= 0.5, "{shown}");
+        }
+
+        let spent: f64 = used(&sidecar).await.parse().unwrap();
+        assert!(served >= 1 && spent <= 0.5, "{served} served, {spent} spent");
+        let records = until("all are recorded", || {
+            let log = sidecar.log();
+            let all: Vec<Value> =
+                log.into_iter().filter(|line| line["operation"] == "chat").collect();
+            (all.len() == 500).then_some(all)
+        });
+        let sum: u64 = records.await.iter().map(|r| r["cost_nano_usd"].as_u64().unwrap()).sum();
+        assert_eq!(format!("{:.4}", sum as f64 / 1e9), format!("{spent:.4}"));
+    });
+}

@@ -3,17 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::super::{
-<<<<<<< HEAD
+    diagnostic::Diagnostic,
     read::{At, Table, Value, Wrong, words},
     redis_url::RedisUrl,
 };
 use crate::units::Percent;
-=======
-    diagnostic::Diagnostic,
-    read::{At, Table, Value, Wrong, words},
-};
-use crate::{secret::Secret, units::Percent};
->>>>>>> 572c29c (Decide in a shared store's place while it is away, and deliver what was decided)
 
 /// What would be right.
 const HINT: &str =
@@ -84,14 +78,6 @@ words! {
 pub(super) fn read(table: &mut Table<'_, '_>) -> StoreFile {
     let default = At::default_in(table.span(), StoreUrl::Embedded(PathBuf::from("data")));
     let url = table.value("url").and_then(|value| url(&value)).unwrap_or(default);
-    if matches!(url.value, StoreUrl::Redis(_)) {
-<<<<<<< HEAD
-        table.not_yet("on_failure");
-        table.not_yet("allowance");
-=======
-        table.not_yet("url");
->>>>>>> 572c29c (Decide in a shared store's place while it is away, and deliver what was decided)
-    }
     let own = pair(table);
     StoreFile {
         url,
@@ -116,7 +102,6 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> StoreFile {
     }
 }
 
-<<<<<<< HEAD
 /// A larger share could be wasted by a crash, or be in one replica's hands while another refuses.
 const LARGEST_SHARE: Percent = Percent::whole(10);
 
@@ -138,7 +123,8 @@ fn pair(table: &mut Table<'_, '_>) -> Option<(At<PathBuf>, At<PathBuf>)> {
         _ => {}
     }
     certificate.zip(key)
-=======
+}
+
 fn journal(table: &mut Table<'_, '_>) -> PathBuf {
     let written = table.or("journal", "journal".to_owned());
     if written.value.contains('\0') {
@@ -146,7 +132,6 @@ fn journal(table: &mut Table<'_, '_>) -> PathBuf {
         table.reader().push(error.help("write a directory such as \"journal\""));
     }
     PathBuf::from(written.value)
->>>>>>> 572c29c (Decide in a shared store's place while it is away, and deliver what was decided)
 }
 
 fn url(value: &Value<'_, '_>) -> Option<At<StoreUrl>> {

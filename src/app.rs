@@ -181,6 +181,7 @@ impl App {
             .spawn(jwks::watch(Arc::clone(&self.handle), Arc::clone(&self.telemetry.metrics)));
         background.spawn(self.watcher().watch());
         background.spawn(sweep(Arc::clone(&self.shared)));
+        background.spawn(tend(Arc::clone(&self.shared)));
         let admin = admin::serve(self.admin(&drain_asked), operators, Arc::clone(&ended));
         let admin = tokio::spawn(admin);
         let accepting = tokio::spawn(listener.serve(doors));
@@ -300,7 +301,12 @@ impl App {
                     tracing::error!(%error, "the store could not be closed cleanly; its journal is kept");
                 }
             }
-            Ledger::Redis(store) => store.close(),
+            Ledger::Redis(store) => {
+                if let Err(error) = store.close().await {
+                    tracing::error!(%error, "the store's journal could not be closed cleanly; it is kept");
+                }
+                store.authority().close();
+            }
         }
     }
 }
@@ -324,6 +330,13 @@ async fn watchdog(workers: Arc<Workers>) {
         workers.answer().await;
         supervisor::alive();
         tokio::time::sleep(patience / 2).await;
+    }
+}
+
+/// Looks after a store that others share.
+async fn tend(shared: Arc<Shared>) {
+    if let Ledger::Redis(store) = &*shared.ledger {
+        store.tend().await;
     }
 }
 

@@ -182,12 +182,8 @@ impl Settlements {
         books.put(id, State::Settled { cost, until: now.after(waiting.timeout) });
         drop(books);
         let Waiting { hold, otherwise, cell, bytes, .. } = waiting;
-        let bill = Bill {
-            cost,
-            source: Source::Callback,
-            confidence: Confidence::Exact,
-            ..otherwise
-        };
+        let bill =
+            Bill { cost, source: Source::Callback, confidence: Confidence::Exact, ..otherwise };
         count(&cell, &bill);
         self.settle(hold, &bill, bytes, now);
         tracing::debug!(request_id = %id, cost_nano_usd = cost.0, "settled by its callback");

@@ -13,7 +13,7 @@ use super::{Addresses, App, RunOptions, StartError, grants};
 use crate::{
     clock::Clock,
     health::HealthState,
-    ledger::{Embedded, Ledger, Options, Redis, Store, StoreError},
+    ledger::{Embedded, Fallback, Keeping, Ledger, Options, Redis, Store, StoreError},
     policy::{
         compile::{Settings, StorePlace, StoreSettings},
         diagnostic::{Color, Report},
@@ -25,7 +25,7 @@ use crate::{
     reload::{InForce, Reloader},
     server::{self, BindError, Drain, Overload, Socket, Tls},
     settlements::Settlements,
-    telemetry::Telemetry,
+    telemetry::{Metrics, Telemetry},
     upstream::Cluster,
 };
 
@@ -54,7 +54,8 @@ impl Prepared {
         let tls = tls.map(Arc::new);
         // Ports are claimed before the store is touched: a second process fails harmlessly.
         let sockets = Sockets::claim(&settings)?;
-        let (ledger, kind) = open(&settings.store).map_err(StartError::Store)?;
+        let (ledger, kind) =
+            open(&settings.store, &telemetry.metrics).map_err(StartError::Store)?;
 
         telemetry.metrics.policy_sha256.store(Arc::new(policy.sha256.clone()));
         telemetry.metrics.store_kind.store(Arc::new(kind.to_owned()));
@@ -82,13 +83,23 @@ impl Prepared {
 }
 
 /// The store that the settings name, and what metrics call it.
-fn open(settings: &StoreSettings) -> Result<(Ledger, &'static str), StoreError> {
+fn open(
+    settings: &StoreSettings,
+    metrics: &Arc<Metrics>,
+) -> Result<(Ledger, &'static str), StoreError> {
     match &settings.place {
         StorePlace::Directory(directory) => {
             let options = Options { max_subjects: settings.max_subjects, ..Options::default() };
             Ok((Ledger::Embedded(Embedded::open(directory, options)?), "embedded"))
         }
-        StorePlace::Redis(redis) => Ok((Ledger::Redis(Redis::open(redis)?), "redis")),
+        StorePlace::Redis(redis) => {
+            let keeping = Keeping {
+                max_subjects: settings.max_subjects,
+                ..Keeping::within(settings.journal.clone())
+            };
+            let store = Fallback::open(Redis::open(redis)?, &keeping, Arc::clone(metrics))?;
+            Ok((Ledger::Redis(Box::new(store)), "redis"))
+        }
     }
 }
 

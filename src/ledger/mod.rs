@@ -140,8 +140,8 @@ pub enum Ledger {
     Memory(Memory),
     /// Counts in memory and a directory.
     Embedded(Embedded),
-    /// Counts on a Redis that replicas share.
-    Redis(Redis),
+    /// Counts on a Redis that replicas share, and in its place while it is away.
+    Redis(Box<Fallback<Redis>>),
 }
 
 macro_rules! each {

@@ -24,8 +24,8 @@ pub mod pointer;
 pub mod price;
 pub mod reader;
 mod scan;
-mod trim;
 pub mod tokens;
+mod trim;
 pub mod usage;
 mod wire;
 

@@ -123,9 +123,9 @@ impl RedisUrl {
     /// # Errors
     /// The part of it that is wrong, without its text.
     pub fn parse(text: &str) -> Result<Self, NoRedis> {
-        let scheme = SCHEMES.iter().find_map(|(name, tls, kind)| {
-            text.strip_prefix(name).map(|rest| (rest, *tls, *kind))
-        });
+        let scheme = SCHEMES
+            .iter()
+            .find_map(|(name, tls, kind)| text.strip_prefix(name).map(|rest| (rest, *tls, *kind)));
         let (rest, tls, kind) = scheme.ok_or(NoRedis::Scheme)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (credentials, rest) = match rest.rsplit_once('@') {
@@ -243,7 +243,10 @@ mod tests {
     fn a_plain_url_has_defaults() {
         let url = RedisUrl::parse("redis://cache").unwrap();
         assert_eq!(url.topology, Topology::Single(tcp("cache", 6379)));
-        assert_eq!((url.tls, url.database, url.user, url.password.is_none()), (false, 0, None, true));
+        assert_eq!(
+            (url.tls, url.database, url.user, url.password.is_none()),
+            (false, 0, None, true)
+        );
     }
 
     #[test]

@@ -154,10 +154,7 @@ fn is_answer_ours(name: &str) -> bool {
     if !matches!(first, b'x' | b'r' | b'a') {
         return false;
     }
-    matches!(
-        name,
-        "x-user-tier" | "x-agent-cost-usd" | "x-litellm-response-cost" | "x-request-id"
-    )
+    matches!(name, "x-user-tier" | "x-agent-cost-usd" | "x-litellm-response-cost" | "x-request-id")
         || ["access-control-", "x-cost-", "x-ratelimit-", "ratelimit"]
             .iter()
             .any(|prefix| name.starts_with(prefix))

@@ -221,9 +221,11 @@ impl Code {
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "MethodNotAllowed", "This method is not served.")
             }
-            Self::UnknownModel => {
-                (S::BAD_REQUEST, "UnknownModel", "This model has no price here, so it cannot be used.")
-            }
+            Self::UnknownModel => (
+                S::BAD_REQUEST,
+                "UnknownModel",
+                "This model has no price here, so it cannot be used.",
+            ),
             Self::InternalError => (
                 S::INTERNAL_SERVER_ERROR,
                 "InternalServerError",

@@ -6,7 +6,11 @@
 
 use std::sync::Arc;
 
-use super::{Shared, exchange::Exchange, meter::{Heard, Meter}};
+use super::{
+    Shared,
+    exchange::Exchange,
+    meter::{Heard, Meter},
+};
 use crate::{
     ledger::{Hold, Outcome, Store},
     meter::{Bill, Source},

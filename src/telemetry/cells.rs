@@ -15,7 +15,10 @@ use super::{
     histogram::{Histogram, REQUEST_BOUNDS},
     spend::Models,
 };
-use crate::{meter::{Usage, price::Learned}, units::NanoUsd};
+use crate::{
+    meter::{Usage, price::Learned},
+    units::NanoUsd,
+};
 
 /// The values of the label `method`.
 pub(super) const METHODS: [&str; 9] =

@@ -3,12 +3,7 @@
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::{
-    harness::run,
-    origin::Origin,
-    plan::Plan,
-    sidecar::Sidecar,
-};
+use crate::{harness::run, origin::Origin, plan::Plan, sidecar::Sidecar};
 
 /// Everything costs two cents unless somebody says better.
 fn two_cents(lines: &str) -> Plan {
@@ -205,7 +200,10 @@ fn an_agent_tells_the_cost_of_a_request_after_it_has_answered() {
         let series = r#"weir_cost_usd_total{operation="agent",tier="free",model="none"}"#;
         sidecar.metric_is(series, 0.0123).await;
         let record = sidecar.record(&answer).await;
-        assert_eq!((&record["cost_source"], &record["cost_nano_usd"]), (&json!("callback"), &json!(0)));
+        assert_eq!(
+            (&record["cost_source"], &record["cost_nano_usd"]),
+            (&json!("callback"), &json!(0))
+        );
     });
 }
 

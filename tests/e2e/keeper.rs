@@ -180,7 +180,8 @@ async fn pass(
         if read == 0 {
             return;
         }
-        if state.load(SeqCst) != State::Swallows as u8 && to.write_all(&buffer[..read]).await.is_err()
+        if state.load(SeqCst) != State::Swallows as u8
+            && to.write_all(&buffer[..read]).await.is_err()
         {
             return;
         }

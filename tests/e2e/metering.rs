@@ -150,7 +150,8 @@ fn a_stream_that_its_caller_leaves_is_charged_what_has_passed() {
         drop((answer, connection));
         soon("the upstream's work ends", feed.closed()).await;
 
-        let record = sidecar.logged("its record", |line| line["request_id"] == id.to_str().unwrap());
+        let record =
+            sidecar.logged("its record", |line| line["request_id"] == id.to_str().unwrap());
         let record = record.await;
         assert_eq!((&record["status"], &record["cost_source"]), (&json!(499), &json!("counted")));
         assert_eq!(record["cost_confidence"], "estimated");
@@ -192,7 +193,8 @@ fn an_answer_without_usage_is_charged_what_has_passed() {
     run(async {
         let origin = Origin::start().await;
         let sidecar = metered("", "$1").before(&origin).start().await;
-        let body = json!({"model": "gpt-4o-mini", "choices": [{"message": {"content": "I am fine."}}]});
+        let body =
+            json!({"model": "gpt-4o-mini", "choices": [{"message": {"content": "I am fine."}}]});
         origin.answers(CHAT, 200, &[("content-type", "application/json")], body.to_string());
 
         let answer = question(&sidecar, 100, json!({})).send().await;
@@ -265,7 +267,10 @@ fn a_model_without_a_price_is_dear_or_refused_as_the_policy_wants() {
         origin.answers(CHAT, 200, &[("content-type", "application/json")], body.to_string());
         let answer = asked().send().await;
         let record = sidecar.record(&answer).await;
-        assert_eq!((&record["model"], &record["cost_confidence"]), (&json!("other"), &json!("estimated")));
+        assert_eq!(
+            (&record["model"], &record["cost_confidence"]),
+            (&json!("other"), &json!("estimated"))
+        );
         assert!(record["cost_nano_usd"].as_u64().unwrap() >= 8 * INPUT + 3 * OUTPUT, "{record}");
 
         let url = format!("http://{}", origin.address);
@@ -284,7 +289,8 @@ fn a_place_in_the_answer_may_name_the_cost() {
         let origin = Origin::start().await;
         let lines = "[operations.agent]\nroutes = [\"POST /agent\"]\ncost = \"$0.02\"\n\
                      meter = [\"pointer:/usage/cost_usd\", \"flat\"]";
-        let sidecar = metered("", "$1").replacing("[tiers.free]", &format!("{lines}\n[tiers.free]"));
+        let sidecar =
+            metered("", "$1").replacing("[tiers.free]", &format!("{lines}\n[tiers.free]"));
         let sidecar = sidecar.before(&origin).start().await;
         let json = [("content-type", "application/json")];
         origin.answers("/agent", 200, &json, r#"{"result": [1], "usage": {"cost_usd": 0.0321}}"#);
@@ -342,7 +348,8 @@ fn a_stream_that_outgrows_the_budget_is_ended_in_order_and_never_above_it() {
             for (dialect, mark) in [Dialect::OpenAi, Dialect::Anthropic].into_iter().zip(marks) {
                 let feed = origin.paces(dialect.path());
                 let feeding = tokio::spawn(fed_to_the_end(feed, dialect));
-                let model = if dialect == Dialect::OpenAi { "gpt-4o-mini" } else { "claude-opus-4-8" };
+                let model =
+                    if dialect == Dialect::OpenAi { "gpt-4o-mini" } else { "claude-opus-4-8" };
                 let body = json!({"model": model, "stream": true,
                                   "messages": [{"role": "user", "content": "Hi"}]});
                 let ask = sidecar.client.post(dialect.path(), "").json(body.to_string());

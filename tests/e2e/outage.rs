@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -13,7 +14,16 @@ use std::{
 };
 
 use tokio::task::JoinSet;
-use weir::{clock::Clock, ledger::Store as _, policy::limit::Unit};
+use weir::{
+    clock::Clock,
+    ledger::{Redis, Store as _},
+    policy::{
+        compile::{OnExpired, RedisSettings},
+        limit::Unit,
+        redis_url::RedisUrl,
+    },
+    units::Percent,
+};
 
 use crate::{
     harness::{run, until, until_async},
@@ -109,13 +119,18 @@ impl Rig {
 }
 
 /// The store as another replica sees it.
-fn observer(address: std::net::SocketAddr) -> weir::ledger::Redis {
-    let url = format!("redis://{address}");
-    let text = plan(&url, "").text();
-    let source = weir::policy::Source::new("policy.toml", text);
-    let (policy, report) = weir::policy::file::read(source, &weir::policy::System);
-    let policy = policy.unwrap_or_else(|| panic!("{report:?}"));
-    weir::ledger::Redis::open(&weir::policy::compile::RedisSettings::of_file(&policy).unwrap()).unwrap()
+fn observer(address: SocketAddr) -> Redis {
+    let seconds = Duration::from_secs;
+    let settings = RedisSettings {
+        url: RedisUrl::parse(&format!("redis://{address}")).unwrap(),
+        deadline: seconds(5),
+        lease: seconds(10),
+        share: Percent::whole(0),
+        on_expired: OnExpired::Charge,
+        ca: None,
+        own: None,
+    };
+    Redis::open(&settings).unwrap()
 }
 
 /// Callers that ask again and again, and what they were answered.
@@ -336,7 +351,8 @@ fn a_policy_says_per_limit_what_holds_while_redis_is_away() {
         assert_eq!(document.json()["status"], "degraded");
         assert_eq!(document.json()["services"]["store"], "unavailable");
         for (mode, count) in [("refuse", 1.0), ("allow", 3.0), ("local", 5.0)] {
-            let series = format!("weir_store_fallback_decisions_total{{kind=\"redis\",mode=\"{mode}\"}}");
+            let series =
+                format!("weir_store_fallback_decisions_total{{kind=\"redis\",mode=\"{mode}\"}}");
             sidecar.metric_is(&series, count).await;
         }
 
@@ -383,7 +399,8 @@ fn a_redis_that_lost_its_books_is_noticed() {
         assert_eq!(replica.client.get("/u/a/x").send().await.status, 200);
         assert!(rig.keeper.ask("FLUSHALL").await.starts_with("+OK"));
         replica.metric_is("weir_store_books_lost_total{kind=\"redis\"}", 1.0).await;
-        let said = |line: &serde_json::Value| line["message"].to_string().contains("without what it had");
+        let said =
+            |line: &serde_json::Value| line["message"].to_string().contains("without what it had");
         replica.logged("the loss is said", said).await;
         assert_eq!(replica.client.get("/u/a/x").send().await.status, 200);
     });

@@ -232,6 +232,7 @@ impl Store for Gate {
             charges: demand.limits.all().map(charge).collect(),
             pooled: Charges::new(),
             away: None,
+            remote: None,
         };
         Ok(Decision::Admitted(hold, state.standing(&demand)))
     }

@@ -316,6 +316,7 @@ fn bare(subject: &str, provisional: Provisional) -> Hold {
         charges: Charges::new(),
         pooled: Charges::new(),
         away: Some(Box::new(provisional)),
+        remote: None,
     }
 }
 

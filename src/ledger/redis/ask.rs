@@ -83,10 +83,18 @@ pub(super) fn put_limits(
     }
 }
 
-fn put_limit(call: &mut Invocation, account: u64, limit: &Limit, amounts: &Amounts, time: Timestamp) {
+fn put_limit(
+    call: &mut Invocation,
+    account: u64,
+    limit: &Limit,
+    amounts: &Amounts,
+    time: Timestamp,
+) {
     let counter = &limit.counter;
     let (kind, start, end) = match counter.span() {
-        Span::Window(length) => ("W", u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1), 0),
+        Span::Window(length) => {
+            ("W", u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1), 0)
+        }
         Span::Period(calendar) => {
             let bounds = calendar.bounds(time);
             ("P", bounds.start.0, bounds.end.0)
@@ -142,7 +150,9 @@ impl Answer {
 
 impl Verdict {
     fn read(items: &[Reply], side: Side, limits: &Limits) -> Option<Self> {
-        let [status, now, position, wait, never, times, lease, pairs @ ..] = items else { return None };
+        let [status, now, position, wait, never, times, lease, pairs @ ..] = items else {
+            return None;
+        };
         let ms = |reply: &Reply| reply.amount().map(Duration::from_millis);
         let first = if side == Side::Pools { limits.limits.len() } else { 0 };
         let limit = match (position.number()?, never.number()?) {
@@ -154,7 +164,11 @@ impl Verdict {
         let mut states = SmallVec::new();
         for ((_, limit), pair) in side.limits(limits).zip(pairs.chunks_exact(2)) {
             let (used, resets_in) = (pair[0].amount()?, ms(&pair[1])?);
-            states.push(LimitState { used, remaining: limit.amount.saturating_sub(used), resets_in });
+            states.push(LimitState {
+                used,
+                remaining: limit.amount.saturating_sub(used),
+                resets_in,
+            });
         }
         let wait = ms(wait)?;
         (states.len() == side.limits(limits).count()).then_some(Self {
@@ -174,7 +188,9 @@ impl Verdict {
 
     /// The refusal of another one.
     pub(super) fn refused(self) -> Refused {
-        let excess = self.excess.unwrap_or(Excess { limit: Exceeded::Concurrency, retry_after: Duration::ZERO });
+        let excess = self
+            .excess
+            .unwrap_or(Excess { limit: Exceeded::Concurrency, retry_after: Duration::ZERO });
         let standing = Standing { states: self.states, excess: None };
         Refused { standing, limit: excess.limit, retry_after: excess.retry_after }
     }

@@ -12,8 +12,8 @@ use super::held::MAX_AMOUNT;
 use super::resp::{self, Reply};
 use super::script::{self, Invocation};
 use super::server::Server;
-use crate::ledger::authority::{Amount, Authority, Deed, Entry, Epoch, Move, Outbox};
 use crate::ledger::StoreError;
+use crate::ledger::authority::{Amount, Authority, Deed, Entry, Epoch, Move, Outbox};
 use crate::policy::limit::SpanKey;
 
 /// Where the mark of the books lies.
@@ -52,7 +52,8 @@ impl Server {
             let until = Instant::now() + self.deadline;
             let told = node.ask(info, 0, until).await.map_err(|_| StoreError::Away)?;
             // A user that may not ask has one server for the same one all the time.
-            let line = told.text().and_then(|text| text.lines().find(|line| line.starts_with("run_id:")));
+            let line =
+                told.text().and_then(|text| text.lines().find(|line| line.starts_with("run_id:")));
             servers.push(line.unwrap_or_default().to_owned());
         }
         servers.sort_unstable();
@@ -101,7 +102,9 @@ impl Server {
 fn chunks<'c, 'm>(
     changes: &'c [(u64, u64, &'m [Move])],
 ) -> impl Iterator<Item = &'c [(u64, u64, &'m [Move])]> {
-    changes.chunks((MOVES / changes.iter().map(|change| change.2.len()).max().unwrap_or(1).max(1)).max(1))
+    changes.chunks(
+        (MOVES / changes.iter().map(|change| change.2.len()).max().unwrap_or(1).max(1)).max(1),
+    )
 }
 
 fn put_move(call: &mut Invocation, step: &Move) {

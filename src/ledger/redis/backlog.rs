@@ -53,7 +53,9 @@ impl Backlog {
         if waiting.len() >= MAX {
             waiting.pop_front();
             if self.dropped.fetch_add(1, Relaxed) == 0 {
-                tracing::error!("too many settlements wait for the store's server: the oldest are left to their leases");
+                tracing::error!(
+                    "too many settlements wait for the store's server: the oldest are left to their leases"
+                );
             }
         }
         waiting.push_back(call);

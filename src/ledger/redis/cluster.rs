@@ -112,7 +112,8 @@ impl Cluster {
         let mut connection = dial::open(member, self.login.tls.as_ref()).await.ok()?;
         connection.introduce(&self.login).await.ok()?;
         let reply = connection.ask(&resp::command(&[b"CLUSTER", b"SLOTS"])).await.ok()?;
-        let ranges: Vec<_> = reply.array().iter().filter_map(|range| range_of(range, member)).collect();
+        let ranges: Vec<_> =
+            reply.array().iter().filter_map(|range| range_of(range, member)).collect();
         (!ranges.is_empty()).then_some(ranges)
     }
 
@@ -153,7 +154,8 @@ fn range_of(range: &Reply, told_by: &Place) -> Option<(usize, usize, Place)> {
         (_, Place::Tcp { host, .. }) => host.clone(),
         _ => return None,
     };
-    let slot = |reply: &Reply| reply.amount().map(|slot| slot as usize).filter(|slot| *slot < SLOTS);
+    let slot =
+        |reply: &Reply| reply.amount().map(|slot| slot as usize).filter(|slot| *slot < SLOTS);
     Some((slot(from)?, slot(to)?, Place::Tcp { host, port }))
 }
 

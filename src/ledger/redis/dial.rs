@@ -52,7 +52,8 @@ impl DialError {
     /// Whether waiting does not help.
     pub(super) fn is_final(&self) -> bool {
         // A server that is loading or failing over says so, and will be well.
-        let passing = ["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "MOVED", "TRYAGAIN"];
+        let passing =
+            ["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "MOVED", "TRYAGAIN"];
         match self {
             Self::Refused { said, .. } => !passing.iter().any(|word| said.starts_with(word)),
             _ => false,
@@ -67,7 +68,10 @@ pub(super) struct Connection {
 }
 
 /// Connects, without a word yet.
-pub(super) async fn open(place: &Place, tls: Option<&Arc<ClientConfig>>) -> Result<Connection, DialError> {
+pub(super) async fn open(
+    place: &Place,
+    tls: Option<&Arc<ClientConfig>>,
+) -> Result<Connection, DialError> {
     let stream: Box<dyn Bytes> = match place {
         Place::Unix(path) => Box::new(UnixStream::connect(path).await?),
         Place::Tcp { host, port } => {
@@ -87,7 +91,11 @@ pub(super) async fn open(place: &Place, tls: Option<&Arc<ClientConfig>>) -> Resu
 }
 
 /// Connects to a server that keeps counts, and checks that it can.
-pub(super) async fn ready(place: &Place, login: &Login, master: bool) -> Result<Connection, DialError> {
+pub(super) async fn ready(
+    place: &Place,
+    login: &Login,
+    master: bool,
+) -> Result<Connection, DialError> {
     let mut connection = open(place, login.tls.as_ref()).await?;
     connection.introduce(login).await?;
     if login.database != 0 {

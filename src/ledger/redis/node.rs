@@ -168,7 +168,9 @@ impl Node {
     /// Nobody waits any more until a probe was answered in time.
     fn trip(self: &Arc<Self>) {
         if !self.state.tripped.swap(true, Relaxed) {
-            tracing::warn!("the store's server is slow; nobody waits for it until it answers in time");
+            tracing::warn!(
+                "the store's server is slow; nobody waits for it until it answers in time"
+            );
             self.probe();
         }
     }
@@ -191,7 +193,9 @@ async fn keep(dialer: Dialer, mut calls: mpsc::Receiver<Call>, state: Arc<State>
     let mut pause = FIRST_PAUSE;
     while !calls.is_closed() {
         let dialed = tokio::time::timeout(DIAL, dialer()).await;
-        match dialed.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())) {
+        match dialed
+            .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+        {
             Ok(connection) => {
                 pause = FIRST_PAUSE;
                 state.note(None);
@@ -307,7 +311,9 @@ async fn read(mut reader: ReadHalf<Box<dyn Bytes>>, mut bytes: Vec<u8>, waiting:
             call.answer(reply);
         }
         bytes.drain(..at);
-        if resp::parse(&bytes).is_err() || matches!(reader.read_buf(&mut bytes).await, Ok(0) | Err(_)) {
+        if resp::parse(&bytes).is_err()
+            || matches!(reader.read_buf(&mut bytes).await, Ok(0) | Err(_))
+        {
             return;
         }
     }

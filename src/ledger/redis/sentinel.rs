@@ -21,7 +21,8 @@ pub(super) async fn master(
 ) -> Result<Connection, DialError> {
     let mut last = DialError::NoMaster;
     for sentinel in sentinels {
-        let Ok(Ok(place)) = tokio::time::timeout(PATIENCE, named(sentinel, name, login)).await else {
+        let Ok(Ok(place)) = tokio::time::timeout(PATIENCE, named(sentinel, name, login)).await
+        else {
             continue;
         };
         match dial::ready(&place, login, true).await {

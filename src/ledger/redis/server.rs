@@ -114,7 +114,8 @@ impl Server {
             let serial = self.next();
             let mut hold = Pending::new(self, serial, keys, amounts);
             let slots = if side == Side::Pools { 0 } else { terms.slots };
-            let verdict = self.ask(&mut hold, side, demand, amounts, Terms { slots, ..terms }).await?;
+            let verdict =
+                self.ask(&mut hold, side, demand, amounts, Terms { slots, ..terms }).await?;
             if !verdict.admitted {
                 hold.booked = false;
                 let mut refused = verdict.refused();
@@ -223,7 +224,8 @@ impl Server {
         let side = if keys.len() > 1 { Side::Both } else { Side::Own };
         let mut time = self.clock.present(demand.now);
         for _ in 0..ATTEMPTS {
-            let mut call = Invocation::new("raise", &names(keys), self.clock.told(Some(demand.now)));
+            let mut call =
+                Invocation::new("raise", &names(keys), self.clock.told(Some(demand.now)));
             call.text(&self.id(*serial)).text("").flag(demand.enforce);
             ask::put_limits(&mut call, (side, demand.limits), &amounts, time);
             let reply = self.router.call(&call, give_up).await.map_err(|_| StoreError::Away)?;
@@ -292,6 +294,7 @@ impl Server {
             charges,
             pooled,
             remote: None,
+            away: None,
         };
         charge(&mut hold.charges, demand.limits.limits.iter(), demand, now);
         charge(&mut hold.pooled, demand.limits.pools.iter(), demand, now);

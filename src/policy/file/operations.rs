@@ -9,8 +9,8 @@ use super::super::{
     read::{At, Parsed, Table, Wrong},
 };
 use super::{
-    ForeignOrigins, MessagesFile, MeteringFile, Name, RequestRulesFile, Upgrade, messages, metering,
-    request,
+    ForeignOrigins, MessagesFile, MeteringFile, Name, RequestRulesFile, Upgrade, messages,
+    metering, request,
 };
 use crate::units::NanoUsd;
 

@@ -165,7 +165,9 @@ impl Drop for Download {
         let Source::Stream(stream) = &mut self.0 else { return };
         let Some(rules) = stream.drains() else { return };
         let Ok(place) = DRAINS.try_acquire() else { return };
-        let Source::Stream(stream) = std::mem::replace(&mut self.0, Source::Nothing) else { return };
+        let Source::Stream(stream) = std::mem::replace(&mut self.0, Source::Nothing) else {
+            return;
+        };
         // At the very end of a process there is nothing left to run on.
         if tokio::runtime::Handle::try_current().is_ok() {
             let tasks = stream.exchange.shared.tasks.clone();

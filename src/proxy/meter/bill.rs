@@ -95,20 +95,19 @@ impl Meter {
         let tier = reading.service_tier.as_deref().map_or(self.tier(), ServiceTier::named);
         let prices = &self.policy.prices;
         let cost = |price: &Price| price.cost(&usage, tier);
-        let (cost, source, confidence, label) =
-            match prices.price_of(model.unwrap_or_default(), self.policy.unknown_model) {
-                Priced::Known(id, price) => {
-                    (cost(price), Source::Usage, Confidence::Exact, prices.label(id))
-                }
-                // It has answered all the same.
-                Priced::Ceiling(price) => {
-                    (cost(price), Source::Usage, Confidence::Estimated, OTHER)
-                }
-                Priced::Refused => {
-                    (cost(prices.ceiling()), Source::Usage, Confidence::Estimated, OTHER)
-                }
-                Priced::Flat => (flat, Source::Flat, Confidence::Exact, OTHER),
-            };
+        let (cost, source, confidence, label) = match prices
+            .price_of(model.unwrap_or_default(), self.policy.unknown_model)
+        {
+            Priced::Known(id, price) => {
+                (cost(price), Source::Usage, Confidence::Exact, prices.label(id))
+            }
+            // It has answered all the same.
+            Priced::Ceiling(price) => (cost(price), Source::Usage, Confidence::Estimated, OTHER),
+            Priced::Refused => {
+                (cost(prices.ceiling()), Source::Usage, Confidence::Estimated, OTHER)
+            }
+            Priced::Flat => (flat, Source::Flat, Confidence::Exact, OTHER),
+        };
         if label == OTHER {
             shared.telemetry.metrics.metering_error(MeteringError::UnknownModel);
         }

@@ -32,7 +32,9 @@ use super::{Shared, exchange::Exchange};
 use crate::{
     id::RequestId,
     ledger::{Hold, Outcome, Store},
-    meter::{Asked, Bill, Confidence, Format, Framing, Reader, Source, Trimmer, price::ServiceTier},
+    meter::{
+        Asked, Bill, Confidence, Format, Framing, Reader, Source, Trimmer, price::ServiceTier,
+    },
     policy::{limit::Limits, metering::Metering, snapshot::Policy},
     settlements::Ended,
     telemetry::{Cell, MeteringError},

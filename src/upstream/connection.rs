@@ -86,7 +86,7 @@ async fn establish<B: RequestBody>(
         return begin_http2(link, wire, gate).await.map(Opened::Http2);
     }
     let link = Link::http1(socket, Arc::clone(&wire), place);
-    let sender = begin_http1(link).await?;
+    let sender = begin_http1(link, &wire).await?;
     Ok(Opened::Http1(sender, wire))
 }
 
@@ -128,13 +128,17 @@ fn speaks_http2(socket: &Socket, protocol: UpstreamProtocol) -> Result<bool, Con
     }
 }
 
-async fn begin_http1<B: RequestBody>(link: Link) -> Result<http1::SendRequest<B>, ConnectError> {
+async fn begin_http1<B: RequestBody>(
+    link: Link,
+    wire: &Wire,
+) -> Result<http1::SendRequest<B>, ConnectError> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
     let handshake = builder.handshake(TokioIo::new(link)).await;
     let (sender, connection) = handshake.map_err(ConnectError::Handshake)?;
     // Owned by its sender: the task ends when the pool or the lease drops that.
-    tokio::spawn(async move { drop(connection.with_upgrades().await) });
+    let driver = tokio::spawn(async move { drop(connection.with_upgrades().await) });
+    wire.driven_by(driver.abort_handle());
     Ok(sender)
 }
 

@@ -1,12 +1,20 @@
 //! A connection that carries one exchange.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
 
 use super::{
     RequestBody,
     pool::Pool,
     shelf::{Idle, Own, Taken},
 };
+
+/// How long the rest of a request may take whose answer is over.
+const REST: Duration = Duration::from_secs(2);
 
 /// A connection, or a stream of one, for one exchange. Dropped before [`Lease::finish`], a connection of its own is
 /// closed; a stream ends with the answer's body.
@@ -26,10 +34,14 @@ impl<B: RequestBody> Lease<B> {
             pool.put(&spot, Idle { sender, wire, since: Instant::now() }, max_idle);
         } else if !sender.is_closed() {
             // The connection's own task still has to notice that the answer is over, or the rest of the
-            // request is on its way and has a deadline of its own. Either it becomes ready or it closes.
+            // request is on its way. An upstream that has answered need not take it.
             tokio::spawn(async move {
-                if sender.ready().await.is_ok() {
-                    pool.put(&spot, Idle { sender, wire, since: Instant::now() }, max_idle);
+                match timeout(REST, sender.ready()).await {
+                    Ok(Ok(())) => {
+                        pool.put(&spot, Idle { sender, wire, since: Instant::now() }, max_idle);
+                    }
+                    Ok(Err(_)) => {}
+                    Err(_) => wire.cut(),
                 }
             });
         }

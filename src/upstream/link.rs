@@ -44,6 +44,8 @@ pub(super) struct Link {
     answers: u32,
     /// Whether the upstream sent what it should not have: nothing more is read.
     spoiled: bool,
+    /// Whether the upstream takes no more of the running request.
+    deaf: bool,
     _place: Place,
 }
 
@@ -69,12 +71,42 @@ impl Link {
     }
 
     fn new(socket: Socket, wire: Arc<Wire>, place: Place, inspects: Inspects) -> Self {
-        Self { socket, wire, inspects, begun: false, answers: 0, spoiled: false, _place: place }
+        Self {
+            socket,
+            wire,
+            inspects,
+            begun: false,
+            answers: 0,
+            spoiled: false,
+            deaf: false,
+            _place: place,
+        }
     }
 
     /// Notes that something is written. After an early answer that is the rest of its request.
     fn begin(&mut self) {
         self.begun = self.begun || self.wire.asked() != Asked::Nothing;
+    }
+
+    /// Whether what is written now is the rest of a request, or of one that has been answered.
+    fn is_rest(&self) -> bool {
+        self.begun || self.answers > 0 && self.wire.asked() == Asked::Nothing
+    }
+
+    /// What writing came to. An upstream that closes in the middle of a request may have said why
+    /// before, and that is still to be read: so the rest waits, and the end is found by reading.
+    fn written(
+        &mut self,
+        is_rest: bool,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Err(_)) if is_rest => {
+                self.deaf = true;
+                Poll::Pending
+            }
+            written => written,
+        }
     }
 
     /// Whether a request is about to be written to a connection that is not what it seems.
@@ -160,8 +192,13 @@ impl AsyncWrite for Link {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let is_rest = self.is_rest();
         self.begin();
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.written(is_rest, written)
     }
 
     fn poll_write_vectored(
@@ -169,8 +206,13 @@ impl AsyncWrite for Link {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let is_rest = self.is_rest();
         self.begin();
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.written(is_rest, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -247,6 +289,25 @@ mod tests {
         assert_eq!(read(&mut link), Poll::Ready(Ok(answer.to_vec())));
         assert_eq!(wire.asked(), Asked::Nothing);
         assert_eq!(read(&mut link), Poll::Ready(Err(io::ErrorKind::InvalidData)));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_came_before_a_reset_is_read() {
+        let (mut link, mut theirs, wire) = link();
+        wire.ask(&Method::POST, &HeaderMap::new());
+        link.write_all(b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n").await.expect("room");
+        let answer = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n";
+        theirs.write_all(answer).await.expect("room");
+        drop(theirs);
+
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            let rest = Pin::new(&mut link).poll_write(&mut cx, b"the rest!");
+            assert!(rest.is_pending(), "{rest:?}");
+        }
+
+        link.socket_is_readable().await;
+        assert_eq!(read(&mut link), Poll::Ready(Ok(answer.to_vec())));
     }
 
     impl Link {

@@ -2,14 +2,14 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use http::{HeaderMap, Method, header};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::AbortHandle};
 
 use super::framing::Asked;
 use crate::telemetry::{Gauge, Metrics};
@@ -28,6 +28,8 @@ pub(super) struct Wire {
     brief: AtomicBool,
     /// Whether the upstream's first HTTP/2 frame has come.
     greeted: Notify,
+    /// What drives an HTTP/1 connection.
+    driver: OnceLock<AbortHandle>,
     metrics: Arc<Metrics>,
 }
 
@@ -50,13 +52,9 @@ impl Wire {
         let metrics = Arc::clone(metrics);
         let asked = AtomicU8::new(Asked::Nothing as u8);
         let uses = AtomicU8::new(Use::Idle as u8);
-        Arc::new(Self {
-            asked,
-            uses,
-            brief: AtomicBool::new(false),
-            greeted: Notify::new(),
-            metrics,
-        })
+        let (greeted, driver) = (Notify::new(), OnceLock::new());
+        let brief = AtomicBool::new(false);
+        Arc::new(Self { asked, uses, brief, greeted, driver, metrics })
     }
 
     /// Says what the next request is, before it is handed to the connection.
@@ -97,6 +95,19 @@ impl Wire {
     pub(super) fn count_interim(&self, answers: u32) {
         if answers > 0 {
             self.metrics.upstream_informational.add(u64::from(answers));
+        }
+    }
+
+    /// Says what drives the connection.
+    pub(super) fn driven_by(&self, driver: AbortHandle) {
+        // Each connection is driven once.
+        drop(self.driver.set(driver));
+    }
+
+    /// Closes the connection, whatever it is in the middle of.
+    pub(super) fn cut(&self) {
+        if let Some(driver) = self.driver.get() {
+            driver.abort();
         }
     }
 

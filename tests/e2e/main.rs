@@ -44,6 +44,7 @@ mod crash;
 mod curl;
 mod demo;
 mod dependencies;
+mod early_answers;
 mod enforcement;
 mod grpc;
 mod headers;

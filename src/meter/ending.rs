@@ -116,7 +116,7 @@ fn chat(out: &mut Out, notes: &Notes) {
         choice
     };
     let open: Vec<Value> = notes.standing.open().map(end).collect();
-    let choices = if notes.standing.begun == 0 { vec![end(0)] } else { open };
+    let choices = if notes.standing.begun == 0 { vec![unbegun(end(0))] } else { open };
     if !choices.is_empty() {
         let object = if is_old { "text_completion" } else { "chat.completion.chunk" };
         out.document(&json!({
@@ -128,6 +128,14 @@ fn chat(out: &mut Out, notes: &Notes) {
         }));
     }
     out.text(&["data: [DONE]\n\n"]);
+}
+
+/// The choice of a stream that had none yet: the SDKs ask for its role.
+fn unbegun(mut choice: Value) -> Value {
+    if let Some(delta) = choice.get_mut("delta") {
+        *delta = json!({"role": "assistant", "content": ""});
+    }
+    choice
 }
 
 fn chat_error(out: &mut Out, notice: &Notice<'_>) {

@@ -24,6 +24,8 @@ pub mod pointer;
 pub mod price;
 pub mod reader;
 mod scan;
+mod standing;
+mod telling;
 pub mod tokens;
 mod trim;
 pub mod usage;

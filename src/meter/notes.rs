@@ -14,43 +14,14 @@ use super::{
     decimal,
     format::Format,
     item::Item,
-    reader::{Delta, Kind},
-    scan::{Sink, Value},
+    reader::Kind,
+    standing::{self, Standing},
     wire::{self, Field, List},
 };
 use crate::units::NanoUsd;
 
 /// The largest count that is believed: no request has a million million tokens.
 pub const MOST: u64 = 1_000_000_000_000;
-
-/// Where a stream stands, as far as its ending depends on it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Standing {
-    /// Whether a document has come.
-    pub has_begun: bool,
-    /// Whether Anthropic's `message_start` has come.
-    pub has_started: bool,
-    /// Whether the reason for the end has been told.
-    pub has_stopped: bool,
-    /// Whether the last document of the stream has come.
-    pub has_ended: bool,
-    /// Whether the answer comes in choices or candidates.
-    pub has_choices: bool,
-    /// Choices or content blocks that have begun; a bit for each of the first 128.
-    pub begun: u128,
-    /// Those of them that have ended.
-    pub ended: u128,
-    /// Of the last event that had one.
-    pub sequence: u64,
-}
-
-impl Standing {
-    /// The choices or blocks that are open, in order.
-    pub fn open(self) -> impl Iterator<Item = u32> {
-        let open = self.begun & !self.ended;
-        (0..u128::BITS).filter(move |at| open >> at & 1 == 1)
-    }
-}
 
 /// What the document under way has said so far.
 #[derive(Default)]
@@ -169,7 +140,20 @@ impl Notes {
         Some(usage)
     }
 
-    fn set(&mut self, field: Field, text: &str) {
+    /// Which kind of output a text is; `None` for what is none.
+    pub fn kind(&self, leaf: Field) -> Option<Kind> {
+        let draft = &self.draft;
+        match leaf {
+            Field::Text(kind) => Some(kind),
+            Field::Untyped => draft.kind.is_empty().then_some(Kind::Text),
+            _ if draft.is_thought => Some(Kind::Reasoning),
+            _ if draft.kind.is_empty() => Some(Kind::Text),
+            _ => wire::responses::kind(&draft.kind),
+        }
+    }
+
+    /// Takes a scalar that is no string, or a string that stands for one.
+    pub fn set(&mut self, field: Field, text: &str) {
         let number = || decimal::scaled(text, 0, MOST).ok();
         let draft = &mut self.draft;
         match field {
@@ -192,7 +176,8 @@ impl Notes {
         }
     }
 
-    fn word(&mut self, field: Field, text: &str) {
+    /// Takes a string.
+    pub fn word(&mut self, field: Field, text: &str) {
         match field {
             Field::Model => remember(&mut self.model, text),
             Field::Tier => remember(&mut self.service_tier, text),
@@ -207,7 +192,8 @@ impl Notes {
         }
     }
 
-    fn opened(&mut self, mark: Field) {
+    /// A marked object or array has begun.
+    pub fn opened(&mut self, mark: Field) {
         match mark {
             Field::Root => {
                 self.before = self.counts;
@@ -221,7 +207,8 @@ impl Notes {
         }
     }
 
-    fn closed(&mut self, mark: Field) {
+    /// A marked object or array has ended.
+    pub fn closed(&mut self, mark: Field) {
         match mark {
             Field::Usage => self.report(),
             Field::Choice => self.choice_ended(),
@@ -259,7 +246,7 @@ impl Notes {
     }
 
     fn choice_ended(&mut self) {
-        let bit = bit(self.draft.index);
+        let bit = standing::bit(self.draft.index);
         self.live.has_choices = true;
         self.live.begun |= bit;
         if self.draft.is_finished {
@@ -277,7 +264,7 @@ impl Notes {
         self.live.sequence = self.draft.sequence.unwrap_or(self.live.sequence);
         self.live.has_stopped |= self.draft.is_finished;
         self.live.has_ended |= self.draft.is_done;
-        let bit = bit(self.draft.index);
+        let bit = standing::bit(self.draft.index);
         match self.draft.kind.as_str() {
             "message_start" => self.live.has_started = true,
             "content_block_start" | "contentBlockStart" | "contentBlockDelta" => {
@@ -304,57 +291,10 @@ impl Notes {
     }
 }
 
-/// The bit of a choice or block; the first one if none is named, nothing beyond the 128th.
-fn bit(index: Option<u32>) -> u128 {
-    1_u128.checked_shl(index.unwrap_or_default()).unwrap_or_default()
-}
-
 /// Keeps a word, in the space of the one before.
 fn remember(kept: &mut String, text: &str) {
     if kept != text {
         kept.clear();
         kept.push_str(text);
-    }
-}
-
-/// [`Notes`] that tell what was generated.
-pub struct Telling<'a, F> {
-    pub notes: &'a mut Notes,
-    pub deltas: &'a mut F,
-}
-
-impl<F: FnMut(Delta<'_>)> Sink<Field> for Telling<'_, F> {
-    fn text(&mut self, leaf: Field, text: &str) {
-        let draft = &self.notes.draft;
-        let kind = match leaf {
-            Field::Text(kind) => Some(kind),
-            Field::Untyped => draft.kind.is_empty().then_some(Kind::Text),
-            _ if draft.is_thought => Some(Kind::Reasoning),
-            _ if draft.kind.is_empty() => Some(Kind::Text),
-            _ => wire::responses::kind(&draft.kind),
-        };
-        kind.into_iter().for_each(|kind| (self.deltas)(Delta { kind, text }));
-    }
-
-    fn value(&mut self, leaf: Field, value: Value<'_>) {
-        match value {
-            Value::String(text) => self.notes.word(leaf, text),
-            Value::Bare(text) => self.notes.set(leaf, text),
-        }
-    }
-
-    fn open(&mut self, mark: Field) {
-        self.notes.opened(mark);
-    }
-
-    fn close(&mut self, mark: Field) {
-        self.notes.closed(mark);
-    }
-
-    fn pointed(&mut self, value: Value<'_>) {
-        let (Value::String(text) | Value::Bare(text)) = value;
-        if let Ok(cost) = cost::dollars(text) {
-            self.notes.pointed = Some(cost);
-        }
     }
 }

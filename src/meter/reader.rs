@@ -22,9 +22,10 @@ use super::{
     events::{self, Events},
     format::{Format, Framing},
     frames::{self, Frames},
-    notes::{Notes, Telling},
+    notes::Notes,
     pointer::Pointer,
     scan::Scanner,
+    telling::Telling,
     wire::{self, Field},
 };
 use crate::units::NanoUsd;

@@ -1,6 +1,6 @@
 //! Takes the usage chunk, which the client did not ask for, out of an OpenAI stream.
 //!
-//! Weir asks for usage in every streamed answer (see [`super::include_usage`]); a client
+//! Weir asks for usage in every streamed answer (see [`super::include_usage()`]); a client
 //! that did not would meet a chunk without choices, and many crash on `choices[0]`. That
 //! event goes; `"usage": null` in the others stays, and so does every other byte.
 //!

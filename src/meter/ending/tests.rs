@@ -56,7 +56,7 @@ fn a_chat_finishes_as_if_its_length_were_reached() {
     let last = (String::new(), json!("[DONE]"));
     assert_eq!(found, [(String::new(), chunk), last.clone()]);
     let found = events(Format::OpenAiChat, &done, Style::Finish);
-    assert_eq!(found, [last.clone()], "what has finished does not finish twice");
+    assert_eq!(found, std::slice::from_ref(&last), "what has finished does not finish twice");
     let found = events(Format::Any, CHUNK, Style::Error);
     let error = json!({"error": {
         "message": NOTICE.message, "type": NOTICE.kind, "param": null, "code": NOTICE.code,

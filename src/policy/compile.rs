@@ -11,6 +11,7 @@ mod identity;
 mod listen;
 mod metering;
 mod operations;
+mod prices;
 mod resilience;
 mod sanitize;
 mod settings;
@@ -69,6 +70,7 @@ pub(super) fn compile(
     let (router, rules) = compiler.operations();
     let identity = compiler.identity(beside.keys, beside.issuers);
     let calendars = compiler.check_tiers();
+    let prices = compiler.prices();
     let redactor = compiler.redactor();
     let upstream = compiler.upstream(beside.directory);
     let settings = compiler.settings(beside.directory);
@@ -95,6 +97,7 @@ pub(super) fn compile(
         trusted: trusted(file),
         router,
         operations,
+        prices,
         tiers,
         terms,
         prices: metering::prices(file),

@@ -76,6 +76,8 @@ pub struct Policy {
     pub router: Router,
     /// Kinds of work, in the order of the file.
     pub operations: Vec<Operation>,
+    /// What models cost.
+    pub prices: Prices,
     /// Tiers, in the order of the file.
     pub tiers: Vec<Tier>,
     /// One per pair of operation and tier, and for the absence of either; see [`Policy::terms`].
@@ -131,6 +133,8 @@ pub struct Operation {
     pub name: Arc<str>,
     /// What a request costs when nothing says better.
     pub cost: NanoUsd,
+    /// What a model without a price costs, where the cost is found by usage.
+    pub unknown_model: UnknownModel,
     /// Whether refusals speak the dialect of model SDKs.
     pub dialect: Dialect,
     /// How the true cost is found; `None` for those that always cost the same.

@@ -36,7 +36,7 @@ use super::{
     snapshot::{HeadRules, Health, Mode, Policy, TierId},
     trusted::Trusted,
 };
-use crate::telemetry::Metrics;
+use crate::{meter::price, telemetry::Metrics};
 
 /// What a compilation works with.
 pub(super) struct Compiler<'a> {
@@ -77,6 +77,7 @@ pub(super) fn compile(
     if compiler.report.has_errors() {
         return None;
     }
+    metrics.price_table.set(price::table_day());
     let cleaning = sanitize::cleaning(&file.sanitize, redactor, metrics);
     let operations = operations::build(file, rules, metrics);
     let tiers = terms::tiers(file);

@@ -142,8 +142,8 @@ fn explain(
         }
     }
     writeln!(page, "cost       {} (when the answer reports none)", operation.cost)?;
-    if let Some(model) = &asked.model {
-        price::lines(&policy.prices, operation.unknown_model, model, page)?;
+    if let (Some(model), Some(metering)) = (&asked.model, &operation.metering) {
+        price::lines(&policy.prices, metering, model, page)?;
     }
     rules(&operation.rules, page)?;
     beyond(operation, policy.cors.judge(headers), page)?;

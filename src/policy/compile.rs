@@ -101,8 +101,6 @@ pub(super) fn compile(
         prices,
         tiers,
         terms,
-        prices: metering::prices(file),
-        unknown_model: metering::unknown_model(file.unknown_model.value),
         upstream: upstream?,
         cleaning,
         health: Health {

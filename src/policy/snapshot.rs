@@ -24,7 +24,7 @@ use super::{
     trusted::Trusted,
 };
 use crate::{
-    meter::price::{Prices, UnknownModel},
+    meter::price::Prices,
     sanitize::Redactor,
     telemetry::{BudgetUse, Cell, Counter, Histogram},
     units::NanoUsd,
@@ -82,10 +82,6 @@ pub struct Policy {
     pub tiers: Vec<Tier>,
     /// One per pair of operation and tier, and for the absence of either; see [`Policy::terms`].
     pub(super) terms: Vec<Terms>,
-    /// What models cost.
-    pub prices: Prices,
-    /// What a model costs that has no price.
-    pub unknown_model: UnknownModel,
     /// Where requests go.
     pub upstream: Upstream,
     /// What answers lose and gain.
@@ -133,8 +129,6 @@ pub struct Operation {
     pub name: Arc<str>,
     /// What a request costs when nothing says better.
     pub cost: NanoUsd,
-    /// What a model without a price costs, where the cost is found by usage.
-    pub unknown_model: UnknownModel,
     /// Whether refusals speak the dialect of model SDKs.
     pub dialect: Dialect,
     /// How the true cost is found; `None` for those that always cost the same.

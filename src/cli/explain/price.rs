@@ -3,7 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use crate::{
-    meter::price::{Class, ModelId, Price, Priced, Prices, ServiceTier, UnknownModel, table_date},
+    meter::price::{Class, ModelId, Price, Priced, Prices, ServiceTier, table_date},
+    policy::metering::Metering,
     units::NanoUsd,
 };
 
@@ -15,14 +16,17 @@ const TIERS: [(ServiceTier, &str); 4] = [
     (ServiceTier::Ultrafast, "ultrafast"),
 ];
 
-/// Writes the price of `model` where models without a price cost what `unknown` says.
+/// Writes the price of `model`, where prices decide on the cost.
 pub(super) fn lines(
     prices: &Prices,
-    unknown: UnknownModel,
+    metering: &Metering,
     model: &str,
     page: &mut String,
 ) -> fmt::Result {
-    match prices.price_of(model, unknown) {
+    if !metering.by_usage {
+        return Ok(());
+    }
+    match prices.price_of(model, metering.unknown_model) {
         Priced::Known(id, price) => {
             writeln!(page, "model      {} ({})", prices.label(id), source(prices, id))?;
             rates(price, page)

@@ -2,7 +2,7 @@
 
 use regex_automata::meta::Regex;
 
-use super::{Compiler, metering, one_of, prices, shared};
+use super::{Compiler, metering, one_of, shared};
 use crate::{
     policy::{
         diagnostic::{Diagnostic, Span},
@@ -119,8 +119,7 @@ pub(super) fn build(
         Operation {
             cost: written.cost.map_or(NanoUsd(0), |cost| cost.value),
             dialect: dialect(written),
-            metering: metering::build(&written.metering),
-            unknown_model: prices::unknown_model(file, written),
+            metering: metering::build(file, &written.metering),
             rules,
             upstream_wait: metrics.upstream_wait(&name),
             websocket: messages(written),

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use super::Compiler;
 use crate::{
-    meter::price::{self, Class, OwnPrice, Prices, ServiceTier},
+    meter::price::{Class, OwnPrice, Prices, ServiceTier},
     policy::{
         diagnostic::Diagnostic,
-        file::{CostSource, OperationFile, PolicyFile, PriceFile, UnknownModel},
+        file::{CostSource, OperationFile, PriceFile, UnknownModel},
         read::At,
     },
     units::NanoUsd,
@@ -84,7 +84,7 @@ impl Compiler<'_> {
 
     /// `flat` charges the operation's cost, which must not be nothing by omission.
     fn warn_of_free(&mut self, operation: &OperationFile) {
-        let word = operation.unknown_model.as_ref().unwrap_or(&self.file.unknown_model);
+        let word = operation.metering.unknown_model.as_ref().unwrap_or(&self.file.unknown_model);
         if word.value == UnknownModel::Flat && operation.cost.is_none() {
             let name = operation.name.value.as_str();
             let message = format!("models without a price cost nothing in operation `{name}`");
@@ -119,21 +119,13 @@ fn own(written: &PriceFile) -> OwnPrice {
     }
 }
 
-/// What a model without a price costs in an operation.
-pub(super) fn unknown_model(file: &PolicyFile, operation: &OperationFile) -> price::UnknownModel {
-    match operation.unknown_model.as_ref().unwrap_or(&file.unknown_model).value {
-        UnknownModel::Ceiling => price::UnknownModel::Ceiling,
-        UnknownModel::Refuse => price::UnknownModel::Refuse,
-        UnknownModel::Flat => price::UnknownModel::Flat,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
     use crate::{
+        meter::price,
         policy::{diagnostic::Color, load::Loader, snapshot::Policy},
         telemetry::Metrics,
     };
@@ -223,8 +215,12 @@ concurrency = 3
         );
         let policy = policy(&text);
 
-        let words: Vec<_> =
-            policy.operations.iter().map(|operation| operation.unknown_model).collect();
+        let words: Vec<_> = policy
+            .operations
+            .iter()
+            .filter_map(|operation| operation.metering.as_ref())
+            .map(|metering| metering.unknown_model)
+            .collect();
         assert_eq!(words, [price::UnknownModel::Refuse, price::UnknownModel::Flat]);
         let unknown = |word| policy.prices.price_of("mystery", word);
         assert_eq!(unknown(words[0]), price::Priced::Refused);

@@ -9,7 +9,7 @@ use super::super::{
     read::{At, Parsed, Table, Wrong},
 };
 use super::{
-    ForeignOrigins, MessagesFile, MeteringFile, Name, RequestRulesFile, UnknownModel, Upgrade, messages,
+    ForeignOrigins, MessagesFile, MeteringFile, Name, RequestRulesFile, Upgrade, messages,
     metering, request,
 };
 use crate::units::NanoUsd;
@@ -31,8 +31,6 @@ pub struct OperationFile {
     pub cost: Option<At<NanoUsd>>,
     /// How the cost is found.
     pub metering: MeteringFile,
-    /// What a model without a price costs here. Default: what the whole policy says.
-    pub unknown_model: Option<At<UnknownModel>>,
     /// What a request must look like.
     pub request: RequestRulesFile,
     /// The tiers that may do this. Default: all. Never empty.
@@ -95,7 +93,6 @@ fn operation(table: &mut Table<'_, '_>, name: Option<At<Name>>) -> Option<Operat
     let routes = routes(table);
     let cost = cost(table);
     let metering = metering::read(table);
-    let unknown_model = table.optional("unknown_model");
     let request = table.table_or_empty("request", request::rules);
     let tiers = allowed(table);
     let upgrade: Option<At<Vec<At<Upgrade>>>> = table.optional("upgrade");
@@ -108,7 +105,6 @@ fn operation(table: &mut Table<'_, '_>, name: Option<At<Name>>) -> Option<Operat
         routes: routes?,
         cost,
         metering,
-        unknown_model,
         request,
         tiers,
         upgrade,

@@ -11,7 +11,7 @@ export WEIR_TEST_NODE ?= $(CURDIR)/$(VENV)/bin/node
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint tools clients image static bench soak fuzz demo clean
+.PHONY: help test lint tools clients image static bench soak fuzz prices demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -55,6 +55,20 @@ soak: ## hold and drive Weir for long; fails when memory or descriptors do not c
 
 fuzz: ## look for inputs that break the parsers
 	@echo "There are no fuzz targets yet; property tests run with make test."
+
+# What is taken is data: one file of a released package, under the MIT licence that comes with it.
+prices: tools ## the built-in table of prices anew, from the newest release of the list it is made of
+	rm -rf target/prices && mkdir -p target/prices
+	$(PYTHON) -m venv target/prices/venv
+	target/prices/venv/bin/pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		--dest target/prices $(or $(PRICES),litellm)
+	cd target/prices && $(PYTHON) -m zipfile -e litellm-*.whl package
+	set -e; cd target/prices/package; version=$$(echo litellm-*.dist-info | sed 's/litellm-\(.*\).dist-info/\1/'); \
+	$(PYTHON) $(CURDIR)/tools/prices.py litellm/model_prices_and_context_window_backup.json \
+		"$$version" "$$(date -u +%F)" > ../built_in.tsv; \
+	cp litellm-*.dist-info/licenses/LICENSE $(CURDIR)/src/meter/price/built_in.LICENSE; \
+	mv ../built_in.tsv $(CURDIR)/src/meter/price/built_in.tsv
+	git diff --stat src/meter/price
 
 demo: ## a sample agent and the proxy in front of it
 	$(CARGO) run --locked --release -- demo

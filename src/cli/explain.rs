@@ -1,5 +1,6 @@
 //! `weir explain`
 
+mod price;
 mod upstream;
 
 use std::{fmt::Write as _, net::IpAddr, path::PathBuf};
@@ -40,6 +41,9 @@ pub(super) struct Explain {
     /// Where the connection would come from; a trusted proxy's headers are believed.
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     address: IpAddr,
+    /// The model that an answer would name: shows its price.
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
     /// The policy.
     #[arg(long, default_value = "policy.toml", value_name = "FILE")]
     policy: PathBuf,
@@ -138,6 +142,9 @@ fn explain(
         }
     }
     writeln!(page, "cost       {} (when the answer reports none)", operation.cost)?;
+    if let (Some(model), Some(metering)) = (&asked.model, &operation.metering) {
+        price::lines(&policy.prices, metering, model, page)?;
+    }
     rules(&operation.rules, page)?;
     beyond(operation, policy.cors.judge(headers), page)?;
     Ok(upstream::lines(&policy.upstream, method, page)?)

@@ -20,7 +20,7 @@ mod names;
 mod prices;
 mod row;
 
-pub use built_in::{table_age, table_date};
+pub use built_in::{table_date, table_day};
 pub use estimate::{Asked, DEFAULT_MAX_OUTPUT, estimate};
 pub use learned::Learned;
 pub use prices::{ModelId, OwnPrice, Priced, Prices, UnknownModel};

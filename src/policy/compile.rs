@@ -11,6 +11,7 @@ mod identity;
 mod listen;
 mod metering;
 mod operations;
+mod prices;
 mod resilience;
 mod sanitize;
 mod settings;
@@ -35,7 +36,7 @@ use super::{
     snapshot::{HeadRules, Health, Mode, Policy, TierId},
     trusted::Trusted,
 };
-use crate::telemetry::Metrics;
+use crate::{meter::price, telemetry::Metrics};
 
 /// What a compilation works with.
 pub(super) struct Compiler<'a> {
@@ -69,12 +70,14 @@ pub(super) fn compile(
     let (router, rules) = compiler.operations();
     let identity = compiler.identity(beside.keys, beside.issuers);
     let calendars = compiler.check_tiers();
+    let prices = compiler.prices();
     let redactor = compiler.redactor();
     let upstream = compiler.upstream(beside.directory);
     let settings = compiler.settings(beside.directory);
     if compiler.report.has_errors() {
         return None;
     }
+    metrics.price_table.set(price::table_day());
     let cleaning = sanitize::cleaning(&file.sanitize, redactor, metrics);
     let operations = operations::build(file, rules, metrics);
     let tiers = terms::tiers(file);
@@ -95,10 +98,9 @@ pub(super) fn compile(
         trusted: trusted(file),
         router,
         operations,
+        prices,
         tiers,
         terms,
-        prices: metering::prices(file),
-        unknown_model: metering::unknown_model(file.unknown_model.value),
         upstream: upstream?,
         cleaning,
         health: Health {

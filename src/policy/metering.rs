@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::HeaderName;
 
-use crate::meter::{Pointer, Style};
+use crate::meter::{Pointer, Style, price::UnknownModel};
 
 /// How the true cost of the requests of one operation is found.
 ///
@@ -21,6 +21,8 @@ pub struct Metering {
     pub pointer: Option<Arc<Pointer>>,
     /// Whether reported usage is priced: then the request is read before it is sent.
     pub by_usage: bool,
+    /// What a model without a price costs.
+    pub unknown_model: UnknownModel,
     /// How long a callback is waited for after the answer; `None` when there is none.
     pub callback: Option<Duration>,
     /// How a stream ends that outgrows the budget.

@@ -24,7 +24,7 @@ use super::{
     trusted::Trusted,
 };
 use crate::{
-    meter::price::{Prices, UnknownModel},
+    meter::price::Prices,
     sanitize::Redactor,
     telemetry::{BudgetUse, Cell, Counter, Histogram},
     units::NanoUsd,
@@ -76,14 +76,12 @@ pub struct Policy {
     pub router: Router,
     /// Kinds of work, in the order of the file.
     pub operations: Vec<Operation>,
+    /// What models cost.
+    pub prices: Prices,
     /// Tiers, in the order of the file.
     pub tiers: Vec<Tier>,
     /// One per pair of operation and tier, and for the absence of either; see [`Policy::terms`].
     pub(super) terms: Vec<Terms>,
-    /// What models cost.
-    pub prices: Prices,
-    /// What a model costs that has no price.
-    pub unknown_model: UnknownModel,
     /// Where requests go.
     pub upstream: Upstream,
     /// What answers lose and gain.

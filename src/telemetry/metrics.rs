@@ -129,6 +129,8 @@ pub struct Metrics {
     pub overload: Gauge,
     /// Memory at which nothing is accepted, in bytes; 0 when there is no limit.
     pub memory_limit: Gauge,
+    /// The day of the built-in prices, in seconds since the Unix epoch.
+    pub price_table: Gauge,
     /// When each certificate ends, in seconds since the Unix epoch.
     pub certificates: ArcSwap<Vec<(Arc<str>, i64)>>,
 }
@@ -266,6 +268,7 @@ impl Metrics {
             proxy_protocol_errors: Counter::default(),
             overload: Gauge::default(),
             memory_limit: Gauge::default(),
+            price_table: Gauge::default(),
             certificates: ArcSwap::default(),
         }
     }

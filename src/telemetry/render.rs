@@ -203,6 +203,10 @@ impl Scrape {
         let mut family = page.gauge("weir_policy_info", "The policy in force")?;
         let sha256 = metrics.policy_sha256.load();
         gauge_of(&mut family, &[("sha256", sha256.as_str())], &1_i64)?;
+        let help = "Time since the day of the built-in prices";
+        let mut family = page.gauge("weir_price_table_age_seconds", help)?;
+        let now = i64::try_from(self.now.as_millis() / 1_000).unwrap_or(i64::MAX);
+        family.encode_gauge(&now.saturating_sub(metrics.price_table.value()).max(0))?;
         let kind = metrics.store_kind.load();
         let mut family = page.gauge("weir_store_up", "1 while the store answers")?;
         gauge_of(&mut family, &[("kind", kind.as_str())], &metrics.store_up.value())?;

@@ -9,10 +9,9 @@
 //! None: a row that cannot be read is left out, so that its model is unknown rather than
 //! free. A test holds that there is no such row.
 
-use std::{sync::OnceLock, time::Duration};
+use std::sync::OnceLock;
 
 use super::{Price, names, row};
-use crate::clock::Timestamp;
 
 /// The table as text: comments, then one row a model, sorted by name.
 const TEXT: &str = include_str!("built_in.tsv");
@@ -116,10 +115,9 @@ pub fn table_date() -> &'static str {
     header(TEXT, "date")
 }
 
-/// How old the built-in prices are: the time since the first moment of their day, UTC.
-pub fn table_age(now: Timestamp) -> Duration {
+/// The first moment of that day, UTC, in seconds since the Unix epoch.
+pub fn table_day() -> i64 {
     let day: Option<jiff::civil::Date> = table_date().parse().ok();
     let start = day.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok());
-    let start = start.map_or(0, |start| start.timestamp().as_millisecond());
-    now.since(Timestamp(u64::try_from(start).unwrap_or(0)))
+    start.map_or(0, |start| start.timestamp().as_second())
 }

@@ -5,12 +5,9 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::{
-    meter::{
-        Style,
-        price::{OwnPrice, Prices, UnknownModel},
-    },
+    meter::{Style, price::UnknownModel},
     policy::{
-        file::{self, MeteringFile, OnClientAbort, OnExhausted, PolicyFile, PriceFile},
+        file::{self, MeteringFile, OnClientAbort, OnExhausted, PolicyFile},
         metering::{CostSource, DrainRules, Metering},
     },
 };
@@ -19,13 +16,15 @@ use crate::{
 const COST_HEADERS: [&str; 2] = ["x-agent-cost-usd", "x-litellm-response-cost"];
 
 /// `None` when every request costs the same.
-pub(super) fn build(written: &MeteringFile) -> Option<Arc<Metering>> {
+pub(super) fn build(file: &PolicyFile, written: &MeteringFile) -> Option<Arc<Metering>> {
+    let unknown = written.unknown_model.as_ref().unwrap_or(&file.unknown_model);
     let mut metering = Metering {
         sources: Vec::new(),
         headers: Vec::new(),
         exposes_cost: written.expose_cost.value,
         pointer: None,
         by_usage: false,
+        unknown_model: unknown_model(unknown.value),
         callback: None,
         on_exhausted: match written.on_exhausted.value {
             OnExhausted::Finish => Style::Finish,
@@ -67,21 +66,7 @@ fn headers(written: &MeteringFile) -> Vec<HeaderName> {
     }
 }
 
-/// What models cost, the policy's own prices before the built-in ones.
-pub(super) fn prices(file: &PolicyFile) -> Prices {
-    let own = |written: &PriceFile| OwnPrice {
-        model: written.model.value.clone(),
-        input: written.input.map(|price| price.value),
-        cached_input: written.cached_input.map(|price| price.value),
-        cache_write: written.cache_write.map(|price| price.value),
-        output: written.output.map(|price| price.value),
-        reasoning: written.reasoning.map(|price| price.value),
-        ..OwnPrice::default()
-    };
-    Prices::new(&file.prices.iter().map(own).collect::<Vec<_>>())
-}
-
-pub(super) fn unknown_model(written: file::UnknownModel) -> UnknownModel {
+fn unknown_model(written: file::UnknownModel) -> UnknownModel {
     match written {
         file::UnknownModel::Ceiling => UnknownModel::Ceiling,
         file::UnknownModel::Refuse => UnknownModel::Refuse,

@@ -119,7 +119,7 @@ pub(super) fn build(
         Operation {
             cost: written.cost.map_or(NanoUsd(0), |cost| cost.value),
             dialect: dialect(written),
-            metering: metering::build(&written.metering),
+            metering: metering::build(file, &written.metering),
             rules,
             upstream_wait: metrics.upstream_wait(&name),
             websocket: messages(written),

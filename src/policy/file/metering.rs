@@ -12,6 +12,7 @@ use super::super::{
     diagnostic::Diagnostic,
     read::{At, Parsed, Table, Value, Wrong, unknown_word, words},
 };
+use super::UnknownModel;
 use crate::{meter::Pointer, units::Bytes};
 
 /// The longest wait for a callback.
@@ -31,6 +32,8 @@ pub struct MeteringFile {
     pub expose_cost: At<bool>,
     /// How long a callback is waited for after the answer, 1 s to 1 h. Default 60 s.
     pub callback_timeout: At<Duration>,
+    /// What a model without a price costs here. Default: what the whole policy says.
+    pub unknown_model: Option<At<UnknownModel>>,
     /// How a stream ends that outgrows the budget. Default `finish`.
     pub on_exhausted: At<OnExhausted>,
     /// What becomes of a metered stream that its caller leaves. Default `cancel`.
@@ -104,7 +107,7 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> MeteringFile {
     let reads_body = sources.iter().any(|source| source.value.reads_body());
     needs(table, &["cost_header", "expose_cost"], by_header, "\"header\"");
     needs(table, &["callback_timeout"], has(&CostSource::Callback), "\"callback\"");
-    needs(table, &["on_exhausted"], has(&CostSource::Usage), "\"usage\"");
+    needs(table, &["on_exhausted", "unknown_model"], has(&CostSource::Usage), "\"usage\"");
     let of_streams = ["on_client_abort", "drain_timeout", "drain_bytes"];
     needs(table, &of_streams, reads_body, "\"usage\" or \"pointer:/…\"");
     MeteringFile {
@@ -116,6 +119,7 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> MeteringFile {
             Duration::from_secs(60),
             Duration::from_secs(1)..=MAX_WAIT,
         ),
+        unknown_model: table.optional("unknown_model"),
         on_exhausted: table.or("on_exhausted", OnExhausted::Finish),
         on_client_abort: table.or("on_client_abort", OnClientAbort::Cancel),
         drain_timeout: table.within(

@@ -6,6 +6,9 @@ use super::super::{
 };
 use crate::units::NanoUsd;
 
+/// No model gives a longer output than this, in tokens, by far.
+const MAX_OUTPUT: u32 = 100_000_000;
+
 /// What one model costs. A price that is not written is that of the built-in table, if the model is in it.
 #[derive(Debug, Clone)]
 pub struct PriceFile {
@@ -21,6 +24,10 @@ pub struct PriceFile {
     pub reasoning: Option<At<NanoUsd>>,
     /// Per million tokens of input that was written to a cache.
     pub cache_write: Option<At<NanoUsd>>,
+    /// Per million tokens of input that was written to a cache for an hour.
+    pub cache_write_1h: Option<At<NanoUsd>>,
+    /// The longest output of the model, in tokens, 1 to 100 000 000.
+    pub max_output: Option<At<u32>>,
 }
 
 words! {
@@ -37,12 +44,10 @@ words! {
 }
 
 pub(super) fn unknown_model(root: &mut Table<'_, '_>) -> At<UnknownModel> {
-    root.not_yet("unknown_model");
     root.or("unknown_model", UnknownModel::Ceiling)
 }
 
 pub(super) fn read(root: &mut Table<'_, '_>) -> Vec<PriceFile> {
-    root.not_yet("prices");
     let read = |entry: Named<'_, '_>| {
         if entry.name.value == "unknown_model" && !entry.value.is_table() {
             entry.refuse(
@@ -76,5 +81,7 @@ fn price(table: &mut Table<'_, '_>, model: At<String>) -> Option<PriceFile> {
         output: table.optional("output"),
         reasoning: table.optional("reasoning"),
         cache_write: table.optional("cache_write"),
+        cache_write_1h: table.optional("cache_write_1h"),
+        max_output: table.optional_within("max_output", 1..=MAX_OUTPUT),
     })
 }

@@ -144,7 +144,7 @@ impl Meter {
         // Without a model there is no price yet: the answer may name one.
         let Some(model) = &asked.model else { return Ok(wanted) };
         let policy = std::sync::Arc::clone(&self.policy);
-        let price = match policy.prices.price_of(model, policy.unknown_model) {
+        let price = match policy.prices.price_of(model, self.rules.unknown_model) {
             Priced::Known(_, price) | Priced::Ceiling(price) => price,
             Priced::Flat => return Ok(wanted),
             Priced::Refused => return Err(Refusal::new(Code::UnknownModel)),

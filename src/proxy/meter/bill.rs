@@ -96,7 +96,7 @@ impl Meter {
         let prices = &self.policy.prices;
         let cost = |price: &Price| price.cost(&usage, tier);
         let (cost, source, confidence, label) = match prices
-            .price_of(model.unwrap_or_default(), self.policy.unknown_model)
+            .price_of(model.unwrap_or_default(), self.rules.unknown_model)
         {
             Priced::Known(id, price) => {
                 (cost(price), Source::Usage, Confidence::Exact, prices.label(id))

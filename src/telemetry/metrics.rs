@@ -93,8 +93,8 @@ pub struct Metrics {
     pub reconciled: Counter,
     /// Settlements that could not be written down; their estimates stand.
     pub settlements_lost: Counter,
-    /// Times that the store came back without what it had counted.
-    pub books_lost: Counter,
+    /// Times that the store was restarted, replaced or emptied.
+    pub books_changed: Counter,
     /// The dependencies of the policy in force, and whether each answers.
     pub dependencies: ArcSwap<Vec<(Arc<str>, bool)>>,
     /// 1 while the upstream accepts connections.
@@ -248,7 +248,7 @@ impl Metrics {
             journal_depth: Gauge::default(),
             reconciled: Counter::default(),
             settlements_lost: Counter::default(),
-            books_lost: Counter::default(),
+            books_changed: Counter::default(),
             dependencies: ArcSwap::default(),
             upstream_up: Gauge::default(),
             upstream_idle: Gauge::default(),

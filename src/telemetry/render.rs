@@ -239,9 +239,9 @@ impl Scrape {
                 &metrics.settlements_lost,
             ),
             (
-                "weir_store_books_lost",
-                "Times that the store came back without what it had counted",
-                &metrics.books_lost,
+                "weir_store_books_changed",
+                "Times that the store was restarted, replaced or emptied",
+                &metrics.books_changed,
             ),
         ] {
             let mut family = page.counter(name, help)?;

@@ -77,8 +77,10 @@ impl<S: Authority> Fallback<S> {
         let (known, last) = (&self.epoch.0, &self.epoch.1);
         let before = last.swap(epoch, Relaxed);
         if known.swap(true, Relaxed) && before != epoch {
-            self.metrics.books_lost.add(1);
-            tracing::error!("the store came back without what it had counted");
+            self.metrics.books_changed.add(1);
+            tracing::error!(
+                "the store was restarted, replaced or emptied: what it counted last may be missing"
+            );
         }
     }
 

@@ -334,11 +334,11 @@ async fn books_that_began_anew_are_noticed_once() {
     let rig = Rig::new();
     rig.store.look().await;
     rig.store.look().await;
-    assert_eq!(rig.metrics.books_lost.value(), 0);
+    assert_eq!(rig.metrics.books_changed.value(), 0);
     rig.server.state().epoch = 7;
     rig.store.look().await;
     rig.store.look().await;
-    assert_eq!(rig.metrics.books_lost.value(), 1);
+    assert_eq!(rig.metrics.books_changed.value(), 1);
 }
 
 #[tokio::test]

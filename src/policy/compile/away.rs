@@ -4,7 +4,7 @@
 //! refuses the request; one that is counted here has them all counted here, those
 //! that allow without a bound; only where all allow does a request pass uncounted.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{iter, num::NonZeroU32, sync::Arc};
 
 use crate::{
     policy::{
@@ -46,7 +46,7 @@ impl Rule {
 }
 
 /// The same limits with what holds for them: `rules` are one per limit, in the order of
-/// [`Limits::all`]; `rest` is the tier's, for requests in flight.
+/// [`Limits::all`]; `rest` is the tier's, for further limits and for requests in flight.
 pub(super) fn with_away(limits: Limits, rules: &[Rule], rest: Rule) -> Arc<Limits> {
     let away = away(&limits, rules, rest);
     Arc::new(Limits { away, ..limits })
@@ -54,7 +54,8 @@ pub(super) fn with_away(limits: Limits, rules: &[Rule], rest: Rule) -> Arc<Limit
 
 fn away(limits: &Limits, rules: &[Rule], rest: Rule) -> Away {
     let crowd = limits.concurrency.map(|_| &rest);
-    let met = || rules.iter().chain(crowd);
+    let others = limits.all().skip(rules.len()).map(|_| &rest);
+    let met = || rules.iter().chain(others.clone()).chain(crowd);
     if met().any(|rule| rule.on_failure == OnFailure::Refuse) {
         return Away::Refuse;
     }
@@ -69,6 +70,8 @@ fn away(limits: &Limits, rules: &[Rule], rest: Rule) -> Away {
         let share = rest.share(Unit::Requests, u64::from(bound.get()));
         NonZeroU32::new(u32::try_from(share).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
     };
+    // What has no rule of its own holds as the tier does.
+    let rules = rules.iter().chain(iter::repeat(&rest));
     let mut all = limits.all().zip(rules).map(cut);
     Away::Local(Arc::new(Limits {
         limits: all.by_ref().take(limits.limits.len()).collect(),

@@ -3,7 +3,8 @@
 //! Wrapped once; it asks the upstream only when the caller's side asks it. Chunks
 //! that are ready together leave together: when a piece came, the upstream's
 //! task gets a turn to bring the next, and only what then still waits is sent
-//! alone. That adds no delay and saves a TLS record and a system call per chunk.
+//! alone. That adds no delay and saves a TLS record and a system call per chunk. A
+//! chunk that comes after a pause is alone, and leaves at once.
 //!
 //! # Failure
 //! Silence past the deadline, or a body that breaks off, ends the answer with an
@@ -43,6 +44,9 @@ const GATHER: usize = 16 << 10;
 /// How often the upstream's task is let go first. One turn of ours may be no turn of the
 /// scheduler: hyper polls a body again at once when its connection has something to read.
 const TURNS: u8 = 2;
+
+/// After such a pause a chunk is not one of many: to wait for the next would be a turn in vain.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Why an answer broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +90,8 @@ struct Stream {
     trailers: Option<http::HeaderMap>,
     idle_timeout: Duration,
     heard: Instant,
+    /// Whether the last chunk came after a pause.
+    lone: bool,
     /// When the answer must end, whatever it still has to say.
     until: Option<Instant>,
     /// Whether what is cut off is cut by design: a reader of events comes back for more.
@@ -143,6 +149,7 @@ impl Download {
             trailers: None,
             idle_timeout,
             heard,
+            lone: false,
             until,
             events,
             silence: Box::pin(sleep_until(first.into())),
@@ -176,7 +183,8 @@ impl Stream {
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.heard = Instant::now();
+                    let before = std::mem::replace(&mut self.heard, Instant::now());
+                    self.lone = self.heard.duration_since(before) >= PAUSE;
                     if self.is_over(self.heard) {
                         self.expire(&mut ready_now)?;
                         continue;
@@ -198,7 +206,7 @@ impl Stream {
                     self.exchange.facts.detail = Some("the upstream fell silent".into());
                     return Poll::Ready(Some(Err(DownloadError::Silent)));
                 }
-                Poll::Pending if self.yielded < TURNS => {
+                Poll::Pending if self.yielded < TURNS && !self.lone => {
                     // A turn for the upstream's task; we are woken right after it.
                     self.yielded += 1;
                     self.gather(&mut ready_now);

@@ -106,7 +106,10 @@ pub(super) fn is_host(text: &str) -> bool {
         _ => (text, None),
     };
     let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
+    let name = |byte: u8| {
+        matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!'
+            | b'$' | b'&'..=b',' | b';' | b'=')
+    };
     let host = match literal {
         Some(ip) => ip.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(name),

@@ -1,4 +1,4 @@
-//! Dense DFAs, stepped byte by byte.
+//! DFAs, stepped byte by byte: dense ones, or sparse ones where a dense one would be large.
 //!
 //! Adds to `regex-automata` what a stream needs: start states by the byte
 //! before, a test for *idle* (no pattern in progress), and anchored runs that
@@ -12,7 +12,7 @@
 //! A match is reported one byte late, as `regex-automata` does: the state after
 //! byte `i` is a match state when a match ended before byte `i`.
 
-use regex_automata::dfa::{Automaton as _, StartKind, dense};
+use regex_automata::dfa::{Automaton, StartKind, dense, sparse};
 use regex_automata::nfa::thompson::{Compiler, Config, WhichCaptures};
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
@@ -24,6 +24,10 @@ const MAX_SIZE: usize = 16 << 20;
 
 /// Largest NFA, in bytes, that is worth determinising.
 const MAX_NFA: usize = 1 << 20;
+
+/// A dense table beyond it is kept as a sparse one, of a tenth of its size. Each step costs more
+/// there, but is only taken behind the head of a secret.
+const MAX_DENSE: usize = 64 << 10;
 
 /// How many bytes are stepped between two looks for an idle state.
 const STRIDE: usize = 32;
@@ -52,7 +56,7 @@ pub(super) enum Stop {
 
 /// The transition table.
 #[derive(Debug)]
-pub(super) struct Table(dense::DFA<Vec<u32>>);
+pub(super) struct Table<D = dense::DFA<Vec<u32>>>(D);
 
 /// Start states by the byte before; the last is for the start of the text.
 type Starts = [StateID; 257];
@@ -70,11 +74,18 @@ pub(super) struct Seeker {
 /// Follows one pattern from a given place; of its alternatives the longest counts.
 #[derive(Debug)]
 pub(super) struct Follower {
-    pub table: Table,
+    table: Tail,
     starts: Starts,
 }
 
-impl Table {
+/// What follows the head of a secret.
+#[derive(Debug)]
+enum Tail {
+    Dense(Table),
+    Sparse(Table<sparse::DFA<Vec<u8>>>),
+}
+
+impl<D: Automaton> Table<D> {
     /// Steps through `text` up to `limit`, or to the first special state.
     #[inline]
     pub fn run(&self, text: &[u8], head: &mut Head, limit: usize) -> Stop {
@@ -98,6 +109,28 @@ impl Table {
         }
     }
 
+    fn starts(&self, anchored: Anchored) -> Result<Starts, TooComplex> {
+        let mut states = [StateID::ZERO; 257];
+        let befores = (0..=u8::MAX).map(Some).chain([None]);
+        for (state, before) in states.iter_mut().zip(befores) {
+            let config = start::Config::new().anchored(anchored).look_behind(before);
+            *state = self.0.start_state(&config).map_err(|_| TooComplex)?;
+        }
+        Ok(states)
+    }
+
+    fn stop(&self, state: StateID) -> Stop {
+        if self.0.is_match_state(state) {
+            Stop::Match(self.0.match_pattern(state, 0).as_usize())
+        } else if self.0.is_special_state(state) {
+            Stop::Dead
+        } else {
+            Stop::Limit
+        }
+    }
+}
+
+impl Table {
     /// Heap memory, in bytes.
     pub fn memory_usage(&self) -> usize {
         self.0.memory_usage()
@@ -119,26 +152,6 @@ impl Table {
         let dfa =
             dense::Builder::new().configure(dfa).build_from_nfa(&nfa).map_err(|_| TooComplex)?;
         Ok(Self(dfa))
-    }
-
-    fn starts(&self, anchored: Anchored) -> Result<Starts, TooComplex> {
-        let mut states = [StateID::ZERO; 257];
-        let befores = (0..=u8::MAX).map(Some).chain([None]);
-        for (state, before) in states.iter_mut().zip(befores) {
-            let config = start::Config::new().anchored(anchored).look_behind(before);
-            *state = self.0.start_state(&config).map_err(|_| TooComplex)?;
-        }
-        Ok(states)
-    }
-
-    fn stop(&self, state: StateID) -> Stop {
-        if self.0.is_match_state(state) {
-            Stop::Match(self.0.match_pattern(state, 0).as_usize())
-        } else if self.0.is_special_state(state) {
-            Stop::Dead
-        } else {
-            Stop::Limit
-        }
     }
 }
 
@@ -204,8 +217,38 @@ impl Follower {
     pub fn build(pattern: &Hir) -> Result<Self, TooComplex> {
         let table =
             Table::build(std::slice::from_ref(pattern), StartKind::Anchored, MatchKind::All)?;
+        if table.memory_usage() <= MAX_DENSE {
+            let starts = table.starts(Anchored::Yes)?;
+            return Ok(Self { table: Tail::Dense(table), starts });
+        }
+        let table = Table(table.0.to_sparse().map_err(|_| TooComplex)?);
+        // States have other names there.
         let starts = table.starts(Anchored::Yes)?;
-        Ok(Self { table, starts })
+        Ok(Self { table: Tail::Sparse(table), starts })
+    }
+
+    /// Steps through `text` up to `limit`, or to the first special state.
+    pub fn run(&self, text: &[u8], head: &mut Head, limit: usize) -> Stop {
+        match &self.table {
+            Tail::Dense(table) => table.run(text, head, limit),
+            Tail::Sparse(table) => table.run(text, head, limit),
+        }
+    }
+
+    /// The pattern that matches if the text ends at the head.
+    pub fn end(&self, head: Head) -> Option<usize> {
+        match &self.table {
+            Tail::Dense(table) => table.end(head),
+            Tail::Sparse(table) => table.end(head),
+        }
+    }
+
+    /// Heap memory, in bytes.
+    pub fn memory_usage(&self) -> usize {
+        match &self.table {
+            Tail::Dense(table) => table.memory_usage(),
+            Tail::Sparse(table) => table.0.memory_usage(),
+        }
     }
 
     /// Begins to follow at `at`.

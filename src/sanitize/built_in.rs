@@ -93,7 +93,7 @@ impl BuiltIn {
 
     /// Heap memory of the automata, in bytes.
     pub fn memory_usage(&self) -> usize {
-        self.followers.iter().map(|follower| follower.table.memory_usage()).sum()
+        self.followers.iter().map(|follower| follower.memory_usage()).sum()
     }
 }
 
@@ -210,12 +210,12 @@ impl Search {
         let follower = &rules.followers[rules.entries[follow.entry].follower];
         let length = window.text.len();
         let limit = length.min(self.limit(&follow));
-        match follower.table.run(window.text, &mut follow.head, limit) {
+        match follower.run(window.text, &mut follow.head, limit) {
             Stop::Match(_) => self.lengthen(window, &mut follow, -1),
             Stop::Dead => self.settle(rules, window, follow),
             Stop::Limit if limit < length => self.cap(rules, window, follow),
             Stop::Limit if window.last => {
-                if follower.table.end(follow.head).is_some() {
+                if follower.end(follow.head).is_some() {
                     self.lengthen(window, &mut follow, 0);
                 }
                 self.settle(rules, window, follow);

@@ -3,6 +3,8 @@
 //! Every line is looked at; only `Content-Length` and `Transfer-Encoding` are
 //! read. Their names and values fit into a small buffer: a longer one is neither.
 
+use memchr::memchr2;
+
 use super::{Fault, MAX_FIELDS, MAX_HEAD};
 
 /// Longer than `transfer-encoding`, and than any length or coding that is accepted.
@@ -135,7 +137,11 @@ impl Fields {
 
     /// Up to and with the CR.
     fn value(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
-        let end = bytes.iter().position(|byte| !is_value(*byte)).unwrap_or(bytes.len());
+        let end = memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
+        // No early end, so that the compiler can look at many bytes at once.
+        if !bytes[..end].iter().fold(true, |sound, byte| sound & is_value(*byte)) {
+            return Err(Fault::Control);
+        }
         if self.field != Field::Other {
             self.keep(&bytes[..end]);
         }
@@ -145,8 +151,7 @@ impl Fields {
                 self.at = At::LineFeed;
                 Ok(end + 1)
             }
-            Some(b'\n') => Err(Fault::BareLineEnd),
-            Some(_) => Err(Fault::Control),
+            Some(_) => Err(Fault::BareLineEnd),
         }
     }
 
@@ -188,8 +193,22 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// RFC 9110, 5.6.2.
 const fn is_token(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+/// RFC 9110, 5.6.2.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = is_tchar(byte as u8);
+        byte += 1;
+    }
+    table
+};
+
+const fn is_tchar(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#'..=b'\'' | b'*' | b'+'
         | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }

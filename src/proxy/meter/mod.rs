@@ -15,7 +15,6 @@
 
 mod ask;
 mod bill;
-mod count;
 mod named;
 mod room;
 
@@ -33,7 +32,9 @@ use crate::{
     id::RequestId,
     ledger::{Hold, Outcome, Store},
     meter::{
-        Asked, Bill, Confidence, Format, Framing, Reader, Source, Trimmer, price::ServiceTier,
+        Asked, Bill, Confidence, Format, Framing, Reader, Source, Trimmer,
+        price::ServiceTier,
+        tokens::{Counter, Family},
     },
     policy::{limit::Limits, metering::Metering, snapshot::Policy},
     settlements::Ended,
@@ -61,7 +62,8 @@ pub struct Meter {
     status: Option<StatusCode>,
     framing: Framing,
     reader: Option<Reader>,
-    output: count::Count,
+    /// The output, in tokens, as counted here.
+    output: Counter,
     /// What the output cost when it was last looked at, and the largest step since.
     seen: room::Seen,
     /// Whether there was no room for the rest of the stream.
@@ -114,7 +116,7 @@ impl Meter {
             status: None,
             framing: Framing::Json,
             reader: None,
-            output: count::Count::default(),
+            output: Counter::new(Family::Other),
             seen: room::Seen::default(),
             is_spent: false,
             is_cut: false,

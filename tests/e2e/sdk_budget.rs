@@ -66,14 +66,16 @@ fn python_sdks_raise_the_error_of_a_stream_that_is_cut_for_want_of_money() {
 }
 
 #[test]
-fn python_sdks_raise_a_status_error_for_an_estimate_that_does_not_fit() {
+fn python_sdks_raise_their_error_for_an_estimate_that_does_not_fit() {
     run(async {
-        for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+        for (dialect, error) in
+            [(Dialect::OpenAi, "APIStatusError"), (Dialect::Anthropic, "PaymentRequiredError")]
+        {
             let origin = Origin::start().await;
             let desk = Desk::of(metered("", "$0.1").before(&origin), origin).await;
             let asks = json!([desk.asks(dialect, "", json!({"way": "ask"}))]);
             let said = desk.said((dialect, Language::Python), asks).await;
-            assert_eq!(said[0]["error"], "APIStatusError", "{said:?}");
+            assert_eq!(said[0]["error"], error, "{said:?}");
             assert_eq!(said[0]["status"], 402);
             assert!(said[0]["retry_after"].is_string());
             assert_eq!(desk.origin.seen().len(), 0);

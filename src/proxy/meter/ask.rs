@@ -118,13 +118,13 @@ impl Meter {
         enforce: bool,
     ) -> Result<Result<Standing, Refused>, StoreError> {
         let subject = std::sync::Arc::clone(hold.subject());
-        let Booked { cost, tokens } = wanted;
+        let Booked { cost, tokens, bytes } = wanted;
         let demand = Demand {
             subject: &subject,
             limits: &self.limits,
             cost,
             tokens,
-            bytes: 0,
+            bytes,
             now,
             enforce,
         };
@@ -134,6 +134,7 @@ impl Meter {
         if let Ok(Ok(_)) = answer {
             self.held.cost = self.held.cost.max(cost);
             self.held.tokens = self.held.tokens.max(tokens);
+            self.held.bytes = self.held.bytes.max(bytes);
         }
         answer
     }
@@ -148,7 +149,8 @@ impl Meter {
         self.output = Counter::new(family);
         self.prompt = prompt.tokens().saturating_add(asked.attached_tokens());
         let asked = self.asked.insert(Box::new(asked));
-        let mut wanted = Booked { tokens: self.prompt, ..self.held };
+        let bytes = body.len() as u64;
+        let mut wanted = Booked { tokens: self.prompt, bytes, ..self.held };
         // Without a model there is no price yet: the answer may name one.
         let Some(model) = &asked.model else { return Ok(wanted) };
         let policy = std::sync::Arc::clone(&self.policy);
@@ -179,7 +181,8 @@ impl Meter {
         let prompt = self.rates.as_ref().map_or(NanoUsd(0), Rates::prompt);
         // A prompt longer than usual costs at least itself.
         let cost = usual.map_or(most, |usual| usual.max(prompt));
-        Booked { cost, tokens: self.prompt.saturating_add(asked.output(price)) }
+        let tokens = self.prompt.saturating_add(asked.output(price));
+        Booked { cost, tokens, ..Booked::default() }
     }
 
     /// The body that makes a stream of OpenAI's dialect end with its usage.

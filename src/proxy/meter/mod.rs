@@ -78,6 +78,7 @@ pub struct Meter {
 struct Booked {
     cost: NanoUsd,
     tokens: u64,
+    bytes: u64,
 }
 
 /// What the permit has heard of the cost besides.
@@ -88,6 +89,8 @@ pub struct Heard {
     pub lost: NanoUsd,
     /// What the operation costs when nothing says better.
     pub flat: NanoUsd,
+    /// The bytes of the request's body.
+    pub bytes: u64,
 }
 
 impl Meter {
@@ -112,7 +115,7 @@ impl Meter {
             asked: None,
             prompt: 0,
             rates: None,
-            held: Booked { cost: operation.cost, tokens: 0 },
+            held: Booked { cost: operation.cost, ..Booked::default() },
             status: None,
             framing: Framing::Json,
             reader: None,
@@ -189,11 +192,12 @@ impl Meter {
         let (mut bill, is_certain) = self.bill(shared, heard);
         bill.cost = NanoUsd(bill.cost.0.saturating_add(heard.lost.0));
         let Some(timeout) = callback else {
-            let outcome = Outcome::Actual { cost: bill.cost, tokens: bill.tokens(), bytes: 0 };
+            let outcome =
+                Outcome::Actual { cost: bill.cost, tokens: bill.tokens(), bytes: heard.bytes };
             shared.ledger.settle(hold, outcome, now);
             return bill;
         };
-        let ended = Ended { hold, bill, is_certain, timeout, cell, bytes: 0 };
+        let ended = Ended { hold, bill, is_certain, timeout, cell, bytes: heard.bytes };
         let pending = || Bill {
             confidence: Confidence::Estimated,
             ..Bill::named(NanoUsd(0), Source::Callback)

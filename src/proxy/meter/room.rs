@@ -119,7 +119,7 @@ impl Meter {
 
     fn wanted(&self, cost: NanoUsd) -> Booked {
         let passed = self.passed(None);
-        Booked { cost, tokens: self.held.tokens.max(passed.total()) }
+        Booked { cost, tokens: self.held.tokens.max(passed.total()), ..self.held }
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http_body::Body as _;
+
 use super::{
     exchange::Exchange,
     meter::Meter,
@@ -40,12 +42,14 @@ pub async fn reserve(exchange: &mut Exchange, caller: &Caller) -> Result<Permit,
         exchange.enforce(Refusal::new(Code::Forbidden))?;
     }
     let cost = exchange.operation.map(|id| policy.operation(id).cost).unwrap_or_default();
+    // What is not announced is counted when the request is over.
+    let bytes = exchange.body.as_ref().map_or(0, |body| body.size_hint().lower());
     let demand = Demand {
         subject: &caller.subject,
         limits: &terms.limits,
         cost,
         tokens: 0,
-        bytes: 0,
+        bytes,
         now: exchange.began,
         enforce: !shadow,
     };
@@ -65,7 +69,7 @@ pub async fn reserve(exchange: &mut Exchange, caller: &Caller) -> Result<Permit,
                 exchange.facts.shadowed = Some(code_of(excess, &terms.shown));
             }
             exchange.standing = Some(standing);
-            Permit::new(shared, Some(hold), cost).metered(Meter::begin(exchange))
+            Permit::new(shared, Some(hold), cost).carrying(bytes).metered(Meter::begin(exchange))
         }
         Decision::Refused(refused) => {
             let excess = Excess { limit: refused.limit, retry_after: refused.retry_after };

@@ -30,13 +30,33 @@ pub struct Permit {
     named: Option<NanoUsd>,
     /// What answers named that were given up for another attempt.
     lost: NanoUsd,
+    /// The request's body, as it was announced and booked.
+    booked_bytes: u64,
+    /// The same as it came.
+    bytes: u64,
     meter: Option<Box<Meter>>,
 }
 
 impl Permit {
     /// A permit for what `hold` booked; without a hold nothing is counted.
     pub(super) fn new(shared: Arc<Shared>, hold: Option<Hold>, flat: NanoUsd) -> Self {
-        Self { shared, hold, flat, sent: false, named: None, lost: NanoUsd(0), meter: None }
+        Self {
+            shared,
+            hold,
+            flat,
+            sent: false,
+            named: None,
+            lost: NanoUsd(0),
+            booked_bytes: 0,
+            bytes: 0,
+            meter: None,
+        }
+    }
+
+    /// Says how large a body is booked.
+    pub(super) fn carrying(mut self, bytes: u64) -> Self {
+        (self.booked_bytes, self.bytes) = (bytes, bytes);
+        self
     }
 
     /// Lets `meter` find out what the request costs.
@@ -82,6 +102,7 @@ impl Permit {
 
     /// Settles, and notes the charge in the exchange's facts.
     pub fn settle(mut self, exchange: &mut Exchange) {
+        self.bytes = self.bytes.max(exchange.facts.request_bytes);
         let Some(bill) = self.close() else { return };
         exchange.facts.cost = bill.cost;
         let is_plain = bill.source == Source::Flat && bill.usage.is_none();
@@ -99,16 +120,20 @@ impl Permit {
             return None;
         }
         if let Some(meter) = meter {
-            let heard = Heard { named: self.named, lost: self.lost, flat: self.flat };
+            let Self { named, lost, flat, bytes, .. } = *self;
+            let heard = Heard { named, lost, flat, bytes };
             return Some(meter.close(&self.shared, hold, &heard));
         }
-        if self.named.is_none() && self.lost == NanoUsd(0) {
-            ledger.settle(hold, Outcome::Keep, now);
-            return Some(Bill::flat(self.flat));
-        }
-        let cost = NanoUsd(self.named.unwrap_or(self.flat).0.saturating_add(self.lost.0));
-        ledger.settle(hold, Outcome::Actual { cost, tokens: 0, bytes: 0 }, now);
-        Some(Bill::named(cost, Source::Header))
+        let is_named = self.named.is_some() || self.lost > NanoUsd(0);
+        let (bytes, cost) = (self.bytes, self.named.unwrap_or(self.flat));
+        let cost = NanoUsd(cost.0.saturating_add(self.lost.0));
+        let outcome = match is_named || bytes > self.booked_bytes {
+            true => Outcome::Actual { cost, tokens: 0, bytes },
+            false => Outcome::Keep,
+        };
+        ledger.settle(hold, outcome, now);
+        let source = if is_named { Source::Header } else { Source::Flat };
+        Some(Bill::named(cost, source))
     }
 }
 

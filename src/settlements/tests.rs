@@ -31,8 +31,7 @@ impl Desk {
         let (id, _) = RequestId::mint();
         let day = Span::Period(Calendar::new(Period::Day, "UTC").expect("a zone"));
         let limit = Limit { counter: Counter::new("*", Unit::NanoUsd, day), amount: 50 * CENT };
-        let limits =
-            Arc::new(Limits { limits: Box::new([limit]), concurrency: None, ..Limits::default() });
+        let limits = Arc::new(Limits { limits: Box::new([limit]), ..Limits::default() });
         let demand = Demand {
             subject: "ada",
             limits: &limits,

@@ -65,6 +65,7 @@ mod refunds;
 mod reload;
 mod retries;
 mod sdk;
+mod sdk_budget;
 mod sdk_errors;
 mod sdk_grpc;
 mod sdk_mcp;

@@ -457,3 +457,28 @@ fn five_hundred_streams_at_once_never_spend_more_than_the_budget() {
         assert_eq!(format!("{:.4}", sum as f64 / 1e9), format!("{spent:.4}"));
     });
 }
+
+#[test]
+fn quotas_in_tokens_and_bytes_run_out_by_what_was_used() {
+    run(async {
+        let origin = Origin::start().await;
+        let quotas = "quotas = { chat = \"300 tokens/hour\", upload = \"1000B/hour\" }\nbudget";
+        let upload = "[operations.upload]\nroutes = [\"POST /upload\"]\n[tiers.free]";
+        let plan = metered("", "$9").replacing("[tiers.free]", upload).replacing("budget", quotas);
+        let sidecar = plan.before(&origin).start().await;
+        Dialect::OpenAi.echoed(&origin);
+
+        // 11 tokens each in the end, but more than 200 are held before.
+        for _ in 0..5 {
+            assert_eq!(question(&sidecar, 200, json!({})).send().await.status, 200);
+        }
+        let refused = question(&sidecar, 290, json!({})).send().await;
+        assert_eq!(refused.status, 429, "{}", refused.text());
+        assert_eq!(refused.json()["error"]["code"], "quota_exceeded");
+
+        for (size, status) in [(600, 200), (600, 429), (400, 200), (1, 429)] {
+            let answer = sidecar.client.post("/upload", vec![b'x'; size]).send().await;
+            assert_eq!(answer.status, status, "{size}");
+        }
+    });
+}

@@ -34,7 +34,7 @@ def settings(options: dict) -> dict:
 
 def alone(options: dict) -> None:
     """The synchronous client, one call after the other."""
-    ways = {"ask": ask, "stream": stream, "leave": leave, "count": count}
+    ways = {"ask": ask, "stream": stream, "end": end, "leave": leave, "count": count}
     connections = anthropic.DefaultHttpxClient(http2=options["http2"])
     with anthropic.Anthropic(**settings(options), http_client=connections) as client:
         for _ in range(options["times"]):
@@ -78,6 +78,14 @@ def stream(client: anthropic.Anthropic, options: dict) -> None:
             say(text)
         whole = events.get_final_message()
     say({"text": whole.content[0].text, "tokens": whole.usage.output_tokens, "stop": whole.stop_reason})
+
+
+def end(client: anthropic.Anthropic, options: dict) -> None:
+    """How many pieces of a stream came, and why it ended."""
+    with client.messages.stream(max_tokens=100, **question(options)) as events:
+        pieces = sum(1 for _ in events.text_stream)
+        whole = events.get_final_message()
+    say({"pieces": pieces, "finish": whole.stop_reason})
 
 
 def leave(client: anthropic.Anthropic, options: dict) -> None:

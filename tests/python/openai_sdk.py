@@ -34,7 +34,7 @@ def settings(options: dict) -> dict:
 
 def alone(options: dict) -> None:
     """The synchronous client, one call after the other."""
-    ways = {"ask": ask, "stream": stream, "leave": leave, "respond": respond, "upload": upload, "models": models}
+    ways = {"ask": ask, "stream": stream, "end": end, "leave": leave, "respond": respond, "upload": upload, "models": models}
     connections = openai.DefaultHttpxClient(http2=options["http2"])
     with openai.OpenAI(**settings(options), http_client=connections) as client:
         for _ in range(options["times"]):
@@ -84,6 +84,16 @@ def stream(client: openai.OpenAI, options: dict) -> None:
     )
     for chunk in chunks:
         say(chunk.choices[0].delta.content if chunk.choices else {"tokens": chunk.usage.total_tokens})
+
+
+def end(client: openai.OpenAI, options: dict) -> None:
+    """How many pieces of a stream came, and why it ended."""
+    pieces, finish = 0, None
+    for chunk in client.chat.completions.create(model=MODEL, messages=question(options), stream=True):
+        for choice in chunk.choices:
+            pieces += bool(choice.delta.content)
+            finish = choice.finish_reason or finish
+    say({"pieces": pieces, "finish": finish})
 
 
 def leave(client: openai.OpenAI, options: dict) -> None:

@@ -9,12 +9,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Booked, Meter, count::Count, room::Rates};
+use super::{Booked, Meter, room::Rates};
 use crate::{
     ledger::{Demand, Excess, Hold, Refused, Standing, Store, StoreError},
     meter::{
         Asked, Format, include_usage,
         price::{self, Price, Priced},
+        tokens::{Counter, Family},
     },
     policy::snapshot::Mode,
     proxy::{
@@ -27,6 +28,9 @@ use crate::{
     },
     units::NanoUsd,
 };
+
+/// Tokens that a provider puts around a prompt, beside a sixteenth of it: roles, separators, tools.
+const FRAME: u64 = 16;
 
 /// The share of requests, of a thousand, whose cost is taken for that of one that allows any length.
 const USUAL: u32 = 950;
@@ -114,13 +118,13 @@ impl Meter {
         enforce: bool,
     ) -> Result<Result<Standing, Refused>, StoreError> {
         let subject = std::sync::Arc::clone(hold.subject());
-        let Booked { cost, tokens } = wanted;
+        let Booked { cost, tokens, bytes } = wanted;
         let demand = Demand {
             subject: &subject,
             limits: &self.limits,
             cost,
             tokens,
-            bytes: 0,
+            bytes,
             now,
             enforce,
         };
@@ -130,17 +134,23 @@ impl Meter {
         if let Ok(Ok(_)) = answer {
             self.held.cost = self.held.cost.max(cost);
             self.held.tokens = self.held.tokens.max(tokens);
+            self.held.bytes = self.held.bytes.max(bytes);
         }
         answer
     }
 
     /// Reads what the request asks for, and says what is to be booked.
     fn read(&mut self, path: &str, body: &Bytes) -> Result<Booked, Box<Refusal>> {
-        let mut prompt = Count::default();
-        let asked = Asked::read(self.format, path, body, &mut |text| prompt.push(text));
+        // Read twice, because the model may stand behind the prompt, and says how that is counted.
+        let asked = Asked::read(self.format, path, body, &mut |_| {});
+        let family = asked.model.as_deref().map_or(Family::Other, Family::of);
+        let mut prompt = Counter::new(family);
+        Asked::read(self.format, path, body, &mut |text| prompt.push(text));
+        self.output = Counter::new(family);
         self.prompt = prompt.tokens().saturating_add(asked.attached_tokens());
         let asked = self.asked.insert(Box::new(asked));
-        let mut wanted = Booked { tokens: self.prompt, ..self.held };
+        let bytes = body.len() as u64;
+        let mut wanted = Booked { tokens: self.prompt, bytes, ..self.held };
         // Without a model there is no price yet: the answer may name one.
         let Some(model) = &asked.model else { return Ok(wanted) };
         let policy = std::sync::Arc::clone(&self.policy);
@@ -160,7 +170,7 @@ impl Meter {
         self.rates = Some(Rates::of(price, tier, self.prompt));
         let asked = self.asked.as_deref();
         let asked = price::Asked {
-            input: self.prompt,
+            input: framed(self.prompt),
             max_output: asked.and_then(|asked| asked.max_output),
             answers: asked.map_or(1, |asked| asked.answers),
             tier,
@@ -171,7 +181,8 @@ impl Meter {
         let prompt = self.rates.as_ref().map_or(NanoUsd(0), Rates::prompt);
         // A prompt longer than usual costs at least itself.
         let cost = usual.map_or(most, |usual| usual.max(prompt));
-        Booked { cost, tokens: self.prompt.saturating_add(asked.output(price)) }
+        let tokens = self.prompt.saturating_add(asked.output(price));
+        Booked { cost, tokens, ..Booked::default() }
     }
 
     /// The body that makes a stream of OpenAI's dialect end with its usage.
@@ -184,4 +195,9 @@ impl Meter {
         self.trims = true;
         Some(body)
     }
+}
+
+/// A prompt with what is put around it, so that a hold is hardly ever too small for it.
+fn framed(prompt: u64) -> u64 {
+    prompt.saturating_add(prompt / 16).saturating_add(FRAME)
 }

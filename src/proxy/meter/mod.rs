@@ -15,7 +15,6 @@
 
 mod ask;
 mod bill;
-mod count;
 mod named;
 mod room;
 
@@ -33,7 +32,9 @@ use crate::{
     id::RequestId,
     ledger::{Hold, Outcome, Store},
     meter::{
-        Asked, Bill, Confidence, Format, Framing, Reader, Source, Trimmer, price::ServiceTier,
+        Asked, Bill, Confidence, Format, Framing, Reader, Source, Trimmer,
+        price::ServiceTier,
+        tokens::{Counter, Family},
     },
     policy::{limit::Limits, metering::Metering, snapshot::Policy},
     settlements::Ended,
@@ -61,7 +62,8 @@ pub struct Meter {
     status: Option<StatusCode>,
     framing: Framing,
     reader: Option<Reader>,
-    output: count::Count,
+    /// The output, in tokens, as counted here.
+    output: Counter,
     /// What the output cost when it was last looked at, and the largest step since.
     seen: room::Seen,
     /// Whether there was no room for the rest of the stream.
@@ -76,6 +78,7 @@ pub struct Meter {
 struct Booked {
     cost: NanoUsd,
     tokens: u64,
+    bytes: u64,
 }
 
 /// What the permit has heard of the cost besides.
@@ -86,6 +89,8 @@ pub struct Heard {
     pub lost: NanoUsd,
     /// What the operation costs when nothing says better.
     pub flat: NanoUsd,
+    /// The bytes of the request's body.
+    pub bytes: u64,
 }
 
 impl Meter {
@@ -110,11 +115,11 @@ impl Meter {
             asked: None,
             prompt: 0,
             rates: None,
-            held: Booked { cost: operation.cost, tokens: 0 },
+            held: Booked { cost: operation.cost, ..Booked::default() },
             status: None,
             framing: Framing::Json,
             reader: None,
-            output: count::Count::default(),
+            output: Counter::new(Family::Other),
             seen: room::Seen::default(),
             is_spent: false,
             is_cut: false,
@@ -187,11 +192,12 @@ impl Meter {
         let (mut bill, is_certain) = self.bill(shared, heard);
         bill.cost = NanoUsd(bill.cost.0.saturating_add(heard.lost.0));
         let Some(timeout) = callback else {
-            let outcome = Outcome::Actual { cost: bill.cost, tokens: bill.tokens(), bytes: 0 };
+            let outcome =
+                Outcome::Actual { cost: bill.cost, tokens: bill.tokens(), bytes: heard.bytes };
             shared.ledger.settle(hold, outcome, now);
             return bill;
         };
-        let ended = Ended { hold, bill, is_certain, timeout, cell, bytes: 0 };
+        let ended = Ended { hold, bill, is_certain, timeout, cell, bytes: heard.bytes };
         let pending = || Bill {
             confidence: Confidence::Estimated,
             ..Bill::named(NanoUsd(0), Source::Callback)

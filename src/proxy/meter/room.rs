@@ -119,7 +119,7 @@ impl Meter {
 
     fn wanted(&self, cost: NanoUsd) -> Booked {
         let passed = self.passed(None);
-        Booked { cost, tokens: self.held.tokens.max(passed.total()) }
+        Booked { cost, tokens: self.held.tokens.max(passed.total()), ..self.held }
     }
 }
 
@@ -176,7 +176,7 @@ impl Meter {
 
 /// How much money the tightest limit has left.
 fn left(limits: &crate::policy::limit::Limits, refused: &Refused) -> u64 {
-    let states = limits.limits.iter().zip(&refused.standing.states);
+    let states = limits.all().zip(&refused.standing.states);
     let money = states.filter(|(limit, _)| limit.counter.unit() == Unit::NanoUsd);
     money.map(|(_, state)| state.remaining).min().unwrap_or(0)
 }

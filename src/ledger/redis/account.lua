@@ -1,13 +1,16 @@
--- Accounts: a hash of counters and holds, and a sorted set of when holds end.
+-- Accounts: one hash each, of counters and holds. One key is never in two places
+-- while a cluster moves it.
 --
--- A hold is one line, h:<id>:
---   D slots expiry (id gen time amount unit)...       booked, in flight
---   X 0 expiry (id gen time amount)...                expired or posted: amounts are committed
---   S slots expiry seq applied drawn (id gen ends left unit)...   a share that a replica spends
---   Y expired expiry seq applied drawn (id gen ends charged unit)...   a share that expired
--- where expiry says what becomes of it then: c charge, r release.
+-- A hold is one line, h:<id>, and ends (expires, or is forgotten) at the given instant:
+--   D ends slots expiry (id gen time amount unit)...      booked, in flight
+--   X ends 0 expiry (id gen time amount unit)...          expired: amounts are committed
+--   S ends slots expiry seq applied drawn (id gen ends left unit)...   a share that a replica spends
+--   Y ends expired expiry seq applied drawn (id gen ends charged unit)...   a share that expired
+-- where expiry says what becomes of it then: c charge, r release. The field ends is
+-- no later than the end of any hold; holds are looked through when it has come.
 local KEEP = 3600000
 local SKEW = 60000
+local NEVER = MAX
 -- A period may yet be the present one of a budget that moved to another zone or first weekday.
 local GRACE = (26 + 6 * 24) * 3600000
 
@@ -18,10 +21,10 @@ end
 
 local function parse(raw)
   local w = split(raw)
-  local h = {state = w[1], slots = tonumber(w[2]), expiry = w[3], charges = {}}
-  local from = 4
+  local h = {state = w[1], ends = tonumber(w[2]), slots = tonumber(w[3]), expiry = w[4], charges = {}}
+  local from = 5
   if h.state == 'S' or h.state == 'Y' then
-    h.seq, h.applied, h.drawn, from = tonumber(w[4]), tonumber(w[5]), tonumber(w[6]), 7
+    h.seq, h.applied, h.drawn, from = tonumber(w[5]), tonumber(w[6]), tonumber(w[7]), 8
   end
   for i = from, #w, 5 do
     h.charges[#h.charges + 1] =
@@ -36,8 +39,10 @@ local function load_hold(A, id)
 end
 
 local function save_hold(A, id, h, ends)
-  local w = {h.state, int(h.slots), h.expiry}
-  if h.seq then w[4], w[5], w[6] = int(h.seq), int(h.applied), int(h.drawn) end
+  h.ends = ends or h.ends
+  A.ends = math.min(A.ends, h.ends)
+  local w = {h.state, int(h.ends), int(h.slots), h.expiry}
+  if h.seq then w[5], w[6], w[7] = int(h.seq), int(h.applied), int(h.drawn) end
   for _, charge in ipairs(h.charges) do
     w[#w + 1] = charge.id
     w[#w + 1] = int(charge.gen)
@@ -46,12 +51,10 @@ local function save_hold(A, id, h, ends)
     w[#w + 1] = charge.unit
   end
   call('HSET', A.key, 'h:' .. id, table.concat(w, ' '))
-  if ends then call('ZADD', A.holds, int(ends), id) end
 end
 
 local function drop_hold(A, id)
   call('HDEL', A.key, 'h:' .. id)
-  call('ZREM', A.holds, id)
 end
 
 local function charge_of(h, id)
@@ -70,7 +73,8 @@ local function commit(c, charge, amount)
   return true
 end
 
-local function expire_hold(A, id, h)
+-- Ends a hold whose lease was over at an instant.
+local function expire_hold(A, id, h, at)
   for _, charge in ipairs(h.charges) do
     local c, current = follow(A, charge)
     local left = charge.amount
@@ -79,7 +83,7 @@ local function expire_hold(A, id, h)
       if not c or h.expiry == 'r' then
         charge.amount = 0
       elseif c.kind == 'W' then
-        add(c, A.now, left)
+        add(c, at, left)
       elseif c.kind == 'F' or not commit(c, charge, left) then
         charge.amount = 0
       end
@@ -90,7 +94,7 @@ local function expire_hold(A, id, h)
   end
   A.inflight = less(A.inflight, h.slots)
   if h.state == 'S' then
-    h.state, h.slots = 'Y', A.now
+    h.state, h.slots = 'Y', at
   else
     h.state, h.slots = 'X', 0
   end
@@ -99,16 +103,19 @@ end
 
 -- Ends the holds that nobody renewed, and forgets those that ended long ago.
 local function sweep(A)
-  local over = call('ZRANGEBYSCORE', A.holds, '-inf', int(A.now), 'LIMIT', 0, 64)
-  for _, id in ipairs(over) do
-    local h = load_hold(A, id)
-    if h and (h.state == 'D' or h.state == 'S') then
-      expire_hold(A, id, h)
-    else
+  if A.now < A.ends then return end
+  A.ends = NEVER
+  for _, name in ipairs(call('HKEYS', A.key)) do
+    local id = string.match(name, '^h:(.+)')
+    local h = id and load_hold(A, id)
+    if h and h.ends > A.now then
+      A.ends = math.min(A.ends, h.ends)
+    elseif h and (h.state == 'D' or h.state == 'S') then
+      expire_hold(A, id, h, h.ends)
+    elseif h then
       drop_hold(A, id)
     end
   end
-  return #over
 end
 
 -- The clock was set back: nothing happens in the future.
@@ -133,11 +140,12 @@ local function rebase(A)
 end
 
 local function open(index, now)
-  local A = {key = KEYS[index * 2 - 1], holds = KEYS[index * 2], counters = {}}
-  local meta = call('HMGET', A.key, 'latest', 'inflight', 'ids', 'until', 'recall')
+  local A = {key = KEYS[index], counters = {}}
+  local meta = call('HMGET', A.key, 'latest', 'inflight', 'ids', 'until', 'recall', 'ends')
   A.known = meta[1] and true or false
   A.latest, A.inflight = tonumber(meta[1] or 0), tonumber(meta[2] or 0)
   A.ids, A.keep, A.recall = meta[3] or '', tonumber(meta[4] or 0), tonumber(meta[5] or 0)
+  A.ends = tonumber(meta[6] or NEVER)
   A.now = math.max(A.latest, now)
   if now + SKEW < A.latest then
     A.now = now
@@ -148,8 +156,8 @@ local function open(index, now)
 end
 
 local function close(A)
-  local w, keep = {'latest', int(A.now), 'inflight', int(A.inflight)}, A.now + KEEP
-  if A.recall > 0 then w[5], w[6] = 'recall', int(A.recall) end
+  local w, keep = {'latest', int(A.now), 'inflight', int(A.inflight), 'ends', int(A.ends)}, A.now + KEEP
+  if A.recall > 0 then w[7], w[8] = 'recall', int(A.recall) end
   for id, c in pairs(A.counters) do
     keep = math.max(keep, A.now + (c.len or 0), c.ends and c.ends + GRACE or 0)
     if c.changed then
@@ -166,6 +174,4 @@ local function close(A)
   end
   call('HSET', A.key, unpack(w))
   if moved then call('PEXPIRE', A.key, int(A.keep - A.now)) end
-  -- The set goes with its last member, and its end with it.
-  call('PEXPIRE', A.holds, int(A.keep - A.now))
 end

@@ -181,6 +181,12 @@ impl Verdict {
         })
     }
 
+    /// What a share says in the server's place.
+    pub(super) fn local(standing: Standing, now: u64) -> Self {
+        let Standing { states, excess } = standing;
+        Self { admitted: true, now, excess, times: 1, lease: Duration::ZERO, states }
+    }
+
     /// The standing of an admitted request.
     pub(super) fn standing(self) -> Standing {
         Standing { states: self.states, excess: self.excess }

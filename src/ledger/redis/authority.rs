@@ -17,7 +17,7 @@ use crate::ledger::authority::{Amount, Authority, Deed, Entry, Epoch, Move, Outb
 use crate::policy::limit::SpanKey;
 
 /// Where the mark of the books lies.
-const MARK: &str = "weir:books:{0}";
+const MARK: &str = "weir:books";
 /// Moves in one command.
 const MOVES: usize = 100;
 /// How long one command may take.

@@ -5,12 +5,14 @@
 //! it anew, to within the time that the answer took.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 use crate::clock::{Clock, Timestamp};
 
 /// How far the server's clock is from ours.
 #[derive(Debug)]
 pub(super) struct ServerClock {
+    began: Instant,
     /// The server's minus ours, in milliseconds; [`i64::MIN`] while it is not known.
     offset: AtomicI64,
     /// The last instant that was told, where callers tell the time.
@@ -20,7 +22,16 @@ pub(super) struct ServerClock {
 impl ServerClock {
     /// The server tells the time; with `told`, those who ask do, as the tests of all stores need it.
     pub(super) fn new(told: bool) -> Self {
-        Self { offset: AtomicI64::new(i64::MIN), told: told.then(AtomicU64::default) }
+        Self {
+            began: Instant::now(),
+            offset: AtomicI64::new(i64::MIN),
+            told: told.then(AtomicU64::default),
+        }
+    }
+
+    /// Whether callers tell the time.
+    pub(super) fn is_told(&self) -> bool {
+        self.told.is_some()
     }
 
     /// What to tell the script: nothing, or the caller's instant.
@@ -30,6 +41,14 @@ impl ServerClock {
             told.store(now.0, Relaxed);
         }
         Some(told.load(Relaxed))
+    }
+
+    /// Milliseconds of a clock that is never set, for leases.
+    pub(super) fn ticks(&self, now: Timestamp) -> u64 {
+        if self.told.is_some() {
+            return now.0;
+        }
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The server's present, to the best of our knowledge.

@@ -1,10 +1,10 @@
--- What replicas ask for. KEYS: two per account; ARGV: command, instant or '', then its own.
+-- What replicas ask for. KEYS: one per account; ARGV: command, instant or '', then its own.
 local now = tonumber(ARGV[2]) or clock()
 local commands = {}
 
 local function accounts()
   local all = {}
-  for i = 1, #KEYS / 2 do all[i] = open(i, now) end
+  for i = 1, #KEYS do all[i] = open(i, now) end
   return all
 end
 
@@ -245,6 +245,15 @@ function commands.settle()
         if c and current then correct(c, charge, actual, h.state == 'D') end
       end
       drop_hold(A, id)
+    elseif h and h.state == 'S' and h.seq == 0 then
+      -- Whoever drew it never heard of it.
+      found = 1
+      A.inflight = less(A.inflight, h.slots)
+      for _, charge in ipairs(h.charges) do
+        local c = follow(A, charge)
+        if c then c.changed, c.granted = true, less(c.granted, charge.amount) end
+      end
+      drop_hold(A, id)
     end
     if A.known then close(A) end
   end
@@ -296,10 +305,10 @@ function commands.renew()
   local all, lease, alive = accounts(), tonumber(ARGV[3]), 0
   for _, A in ipairs(all) do
     for i = 4, #ARGV do
-      local raw = call('HGET', A.key, 'h:' .. ARGV[i])
-      if raw and string.sub(raw, 1, 1) == 'D' then
+      local h = load_hold(A, ARGV[i])
+      if h and h.state == 'D' then
         alive = alive + 1
-        call('ZADD', A.holds, 'XX', int(A.now + lease), ARGV[i])
+        save_hold(A, ARGV[i], h, A.now + lease)
       end
     end
     if A.known then close(A) end

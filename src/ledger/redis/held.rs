@@ -1,8 +1,11 @@
 //! What a request holds on the server, as its replica remembers it.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::live::Keys;
+use super::share::{Share, Stamp};
 use crate::ledger::decision::{Demand, Outcome};
 use crate::policy::limit::Unit;
 
@@ -89,6 +92,8 @@ pub(super) enum Source {
         /// The accounts that it is in.
         keys: Keys,
     },
+    /// A share that was drawn before.
+    Share(Arc<Share>, Stamp),
 }
 
 impl Held {
@@ -97,12 +102,25 @@ impl Held {
         if pools { &mut self.pooled } else { &mut self.own }
     }
 
-    /// The only part, if it has the whole request.
+    /// A part that was taken from a share.
+    pub(super) fn spent(share: Arc<Share>, stamp: Stamp, amounts: Amounts) -> Part {
+        Part { amounts, source: Source::Share(share, stamp) }
+    }
+
+    /// The only part, if it has the whole request and is a hold of its own.
     pub(super) fn lone(&mut self) -> Option<&mut Part> {
         match (&mut *self.own, &*self.pooled) {
-            ([part], []) => Some(part),
+            ([part], []) if matches!(part.source, Source::Direct { .. }) => Some(part),
             _ => None,
         }
+    }
+
+    /// The share from which the request was taken.
+    pub(super) fn share(&self) -> Option<Arc<Share>> {
+        self.own.iter().rev().find_map(|part| match &part.source {
+            Source::Share(share, _) => Some(Arc::clone(share)),
+            Source::Direct { .. } => None,
+        })
     }
 
     pub(super) fn extend(&mut self, more: Self) {

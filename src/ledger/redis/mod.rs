@@ -33,6 +33,8 @@ mod router;
 mod script;
 mod sentinel;
 mod server;
+mod share;
+mod shares;
 mod tasks;
 
 #[cfg(test)]
@@ -117,6 +119,11 @@ impl Redis {
     /// Connections that were made since the start.
     pub fn connections(&self) -> u64 {
         self.server.router.connections()
+    }
+
+    /// Commands that were sent since the start: round trips, and what is sent behind requests.
+    pub fn calls(&self) -> u64 {
+        self.server.router.calls()
     }
 
     /// Gives back what is not spent, delivers what waits, and ends the connections; takes 2 s at most.

@@ -87,6 +87,7 @@ struct State {
     connected: AtomicBool,
     tripped: AtomicBool,
     connections: AtomicU64,
+    calls: AtomicU64,
     /// Asks for another connection: this one leads to the wrong server.
     leave: Notify,
     /// Why there is no connection; final if waiting does not help.
@@ -114,6 +115,11 @@ impl Node {
         self.state.connections.load(Relaxed)
     }
 
+    /// Commands that were handed over so far.
+    pub(super) fn calls(&self) -> u64 {
+        self.state.calls.load(Relaxed)
+    }
+
     /// Leaves the connection for another one.
     pub(super) fn leave(&self) {
         self.state.leave.notify_one();
@@ -138,6 +144,7 @@ impl Node {
     pub(super) fn send(&self, bytes: Vec<u8>, skip: u8, waiter: Waiter) {
         let call = Call { bytes, skip, waiter: Some(waiter), sent: false };
         if self.state.connected.load(Relaxed) {
+            self.state.calls.fetch_add(1, Relaxed);
             // A full queue drops the call, which tells its waiter.
             let _ = self.queue.try_send(call);
         }

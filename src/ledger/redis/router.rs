@@ -59,6 +59,11 @@ impl Router {
         self.nodes().iter().map(|node| node.connections()).sum()
     }
 
+    /// Commands that were sent so far.
+    pub(super) fn calls(&self) -> u64 {
+        self.nodes().iter().map(|node| node.calls()).sum()
+    }
+
     /// Every server that has keys.
     pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
         match self {

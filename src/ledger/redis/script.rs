@@ -38,10 +38,9 @@ impl Invocation {
     pub(super) fn new(command: &str, accounts: &[&str], now: Option<u64>) -> Self {
         let key = accounts.first().copied().unwrap_or_default().into();
         let mut call = Self { key, count: 0, body: Vec::with_capacity(512) };
-        call.number(2 * accounts.len() as u64);
+        call.number(accounts.len() as u64);
         for account in accounts {
             call.text(account);
-            call.text(&format!("{account}:h"));
         }
         call.text(command);
         call.optional(now)
@@ -109,7 +108,7 @@ impl Invocation {
     }
 }
 
-/// The name of an account's hash. The braces keep all that is of one subject on one server of a cluster.
+/// The name of an account's hash.
 pub(super) fn account(subject: &str) -> String {
     let mut name = String::with_capacity(subject.len() + 7);
     name.push_str("weir:{");
@@ -140,7 +139,7 @@ mod tests {
             assert_eq!(subject(&key).as_deref(), Some(name), "{key}");
             assert_eq!((key.matches('{').count(), key.matches('}').count()), (1, 1), "{key}");
         }
-        assert_eq!(subject("weir:{ada}:h"), None);
+        assert_eq!(subject("weir:books"), None);
     }
 
     #[test]

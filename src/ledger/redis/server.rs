@@ -15,6 +15,8 @@ use super::live::{Keys, Live};
 use super::node::Fault;
 use super::router::Router;
 use super::script::{self, Invocation};
+use super::share::{Share, Stamp};
+use super::shares::{Found, Shares};
 use crate::clock::Timestamp;
 use crate::ledger::StoreError;
 use crate::ledger::decision::{
@@ -36,6 +38,7 @@ pub(super) struct Server {
     pub(super) clock: ServerClock,
     pub(super) backlog: Arc<Backlog>,
     pub(super) live: Live,
+    pub(super) shares: Shares,
     pub(super) deadline: Duration,
     pub(super) lease: Duration,
     terms: Terms,
@@ -74,6 +77,7 @@ impl Server {
             clock: ServerClock::new(told),
             backlog: Arc::default(),
             live: Live::default(),
+            shares: Shares::default(),
             deadline: settings.deadline,
             lease: settings.lease,
             terms: Terms { lease, charges, most: 1, percent, slots: 1 },
@@ -92,13 +96,62 @@ impl Server {
 
     pub(super) async fn reserve(&self, demand: &Demand<'_>) -> Result<Decision, StoreError> {
         let amounts = Amounts::of(demand);
-        let (verdict, parts) = match self.book(demand, &amounts, self.terms).await? {
-            Ok(booked) => booked,
-            Err(refused) => return Ok(Decision::Refused(refused)),
-        };
-        let mut hold = self.hold(demand, verdict.now);
-        hold.remote = Some(Box::new(parts));
-        Ok(Decision::Admitted(hold, verdict.standing()))
+        let mut drawing = None;
+        if self.shares_are_for(demand) {
+            match self.shares.spend(demand, &amounts, self.clock.ticks(demand.now)) {
+                Found::Spent(share, stamp, standing) => {
+                    let mut held = Held::default();
+                    held.side(false).push(Held::spent(share, stamp, amounts));
+                    let now = self.clock.present(demand.now).0;
+                    return Ok(Decision::Admitted(self.hold(demand, held, now), standing));
+                }
+                Found::Ask(1) => {}
+                Found::Ask(most) => {
+                    drawing = Some(Drawing { server: self, demand, most, share: None })
+                }
+            }
+        }
+        let most = drawing.as_ref().map_or(1, |drawing| drawing.most);
+        let asked = self.clock.ticks(demand.now);
+        let (verdict, mut held) =
+            match self.book(demand, &amounts, Terms { most, ..self.terms }).await? {
+                Ok(booked) => booked,
+                Err(refused) => return Ok(Decision::Refused(refused)),
+            };
+        if let (Some(drawing), true) = (&mut drawing, verdict.times > 1) {
+            let (share, stamp, standing) =
+                self.open_share(&mut held, demand, &amounts, &verdict, asked)?;
+            held.side(false).clear();
+            held.side(false).push(Held::spent(Arc::clone(&share), stamp, amounts));
+            drawing.share = Some(share);
+            return Ok(Decision::Admitted(self.hold(demand, held, verdict.now), standing));
+        }
+        Ok(Decision::Admitted(self.hold(demand, held, verdict.now), verdict.standing()))
+    }
+
+    /// Whether the limits can be drawn on ahead: with one command, and not only to be watched.
+    fn shares_are_for(&self, demand: &Demand<'_>) -> bool {
+        let split = self.router.is_cluster() && !demand.limits.pools.is_empty();
+        self.terms.percent > 0 && demand.enforce && !split
+    }
+
+    /// Makes a share of what was drawn under the number of the request's hold, and spends the request from it.
+    fn open_share(
+        &self,
+        held: &mut Held,
+        demand: &Demand<'_>,
+        amounts: &Amounts,
+        verdict: &Verdict,
+        asked: u64,
+    ) -> Result<(Arc<Share>, Stamp, Standing), StoreError> {
+        let part = held.lone().ok_or(StoreError::Away)?;
+        let Source::Direct { serial, keys } = &part.source else { return Err(StoreError::Away) };
+        // Its reports renew it.
+        self.live.remove(*serial);
+        let limits = (Arc::clone(keys), demand.limits);
+        let share = Arc::new(Share::new(*serial, limits, amounts, verdict, asked));
+        let (stamp, standing) = share.spend(amounts, asked).ok_or(StoreError::Away)?;
+        Ok((share, stamp, standing))
     }
 
     /// Books on all accounts, or on none.
@@ -219,7 +272,9 @@ impl Server {
         part: &mut Part,
         demand: &Demand<'_>,
     ) -> Result<Result<Verdict, Refused>, StoreError> {
-        let Source::Direct { serial, keys } = &part.source;
+        let Source::Direct { serial, keys } = &part.source else {
+            return Err(StoreError::UnknownHold);
+        };
         let (give_up, amounts) = (Instant::now() + self.deadline, Amounts::of(demand));
         let side = if keys.len() > 1 { Side::Both } else { Side::Own };
         let mut time = self.clock.present(demand.now);
@@ -250,6 +305,12 @@ impl Server {
         demand: &Demand<'_>,
     ) -> Result<Result<Verdict, Refused>, StoreError> {
         let more = Amounts::of(demand).beyond(&held.total());
+        if let Some(share) = held.share().filter(|share| share.is_for(demand.limits))
+            && let Some((stamp, standing)) = share.spend(&more, self.clock.ticks(demand.now))
+        {
+            held.side(false).push(Held::spent(share, stamp, more));
+            return Ok(Ok(Verdict::local(standing, self.clock.present(demand.now).0)));
+        }
         let terms = Terms { slots: 0, most: 1, ..self.terms };
         Ok(self.book(demand, &more, terms).await?.map(|(verdict, more)| {
             held.extend(more);
@@ -264,6 +325,7 @@ impl Server {
                 Source::Direct { serial, keys } => {
                     self.settle_direct(serial, &keys, actual, Some(now));
                 }
+                Source::Share(share, stamp) => share.settle(&part.amounts, &actual, &stamp),
             }
         }
     }
@@ -284,7 +346,7 @@ impl Server {
         self.router.send(&call, Box::new(move |answer| backlog.judge(kept, &answer)));
     }
 
-    fn hold(&self, demand: &Demand<'_>, now: u64) -> Hold {
+    fn hold(&self, demand: &Demand<'_>, held: Held, now: u64) -> Hold {
         let (charges, pooled) = (Charges::new(), Charges::new());
         let mut hold = Hold {
             id: HoldId { replica: self.replica, serial: self.next() },
@@ -293,7 +355,7 @@ impl Server {
             lease: Some(Timestamp(now).after(self.lease)),
             charges,
             pooled,
-            remote: None,
+            remote: Some(Box::new(held)),
             away: None,
         };
         charge(&mut hold.charges, demand.limits.limits.iter(), demand, now);
@@ -322,6 +384,21 @@ fn charge<'a>(
             Some(charge) => charge.amount = charge.amount.max(amount),
             None => charges.push(Charge { counter, slot: 0, generation: 0, unit, time, amount }),
         }
+    }
+}
+
+/// A drawing that is under way; however it ends, the subject may draw again.
+struct Drawing<'d> {
+    server: &'d Server,
+    demand: &'d Demand<'d>,
+    most: u64,
+    share: Option<Arc<Share>>,
+}
+
+impl Drop for Drawing<'_> {
+    fn drop(&mut self) {
+        let Demand { subject, limits, .. } = self.demand;
+        self.server.shares.drawn(subject, limits, self.share.take());
     }
 }
 

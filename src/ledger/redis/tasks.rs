@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::live::Keys;
 use super::script::Invocation;
 use super::server::{Server, names};
+use crate::clock::Timestamp;
 
 /// How often to look whether something waits to be delivered.
 const DELIVER: Duration = Duration::from_millis(20);
@@ -16,6 +17,10 @@ const DELIVER: Duration = Duration::from_millis(20);
 const BATCH: usize = 64;
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often spending is reported.
+const REPORT: Duration = Duration::from_millis(200);
+/// Reports on their way at once.
+const REPORTS: usize = 256;
 /// Holds that one command renews.
 const RENEWALS: usize = 200;
 /// How long the end may take.
@@ -25,7 +30,11 @@ const END: Duration = Duration::from_secs(2);
 pub(super) async fn run(server: Arc<Server>, stop: Arc<Notify>) {
     let mut tasks = JoinSet::new();
     tasks.spawn(deliver(Arc::clone(&server)));
-    tasks.spawn(renew(Arc::clone(&server)));
+    // Where callers tell the time, they also say when these are due.
+    if !server.clock.is_told() {
+        tasks.spawn(renew(Arc::clone(&server)));
+        tasks.spawn(report(Arc::clone(&server)));
+    }
     stop.notified().await;
     tasks.shutdown().await;
     // What is on its way keeps its place: everything is answered in order.
@@ -33,6 +42,13 @@ pub(super) async fn run(server: Arc<Server>, stop: Arc<Notify>) {
 }
 
 async fn finish(server: &Arc<Server>) {
+    if !server.clock.is_told() {
+        server.shares.end_all();
+        // A report that was on its way, and the one that ends the share.
+        for _ in 0..2 {
+            report_all(server).await;
+        }
+    }
     while server.router.is_up() && !server.backlog.is_empty() {
         deliver_some(server).await;
     }
@@ -69,13 +85,57 @@ async fn renew(server: Arc<Server>) {
     let third = server.lease / 3;
     loop {
         tokio::time::sleep(third / 2).await;
-        for (keys, serials) in server.live.due(third) {
-            for some in serials.chunks(RENEWALS) {
-                let call = renewal(&server, &keys, some);
-                server.router.send(&call, Box::new(drop));
-            }
+        renew_all(&server, third);
+    }
+}
+
+/// Renews what has not been for so long.
+pub(super) fn renew_all(server: &Server, age: Duration) {
+    for (keys, serials) in server.live.due(age) {
+        for some in serials.chunks(RENEWALS) {
+            let call = renewal(server, &keys, some);
+            server.router.send(&call, Box::new(drop));
         }
     }
+}
+
+/// Tells what was spent of the shares in hand.
+async fn report(server: Arc<Server>) {
+    loop {
+        tokio::time::sleep(REPORT).await;
+        if server.router.is_up() {
+            report_all(&server).await;
+        }
+    }
+}
+
+async fn report_all(server: &Arc<Server>) {
+    let now = server.clock.ticks(Timestamp(0));
+    report_at(server, now, None).await;
+}
+
+/// One report of each share that has something to say.
+pub(super) async fn report_at(server: &Arc<Server>, now: u64, told: Option<u64>) {
+    let lease = server.lease.as_millis() as u64;
+    let mut telling = JoinSet::new();
+    for share in server.shares.tend(now) {
+        let Some(call) = share.report(&server.id(share.serial), (now, lease), told) else {
+            continue;
+        };
+        let server = Arc::clone(server);
+        telling.spawn(async move {
+            // Without an answer the same report is told again.
+            if let Ok(reply) = server.router.call(&call, Instant::now() + PATIENCE).await
+                && share.told(&reply)
+            {
+                server.shares.ended(&share);
+            }
+        });
+        if telling.len() >= REPORTS {
+            let _ = telling.join_next().await;
+        }
+    }
+    while telling.join_next().await.is_some() {}
 }
 
 fn renewal(server: &Server, keys: &Keys, serials: &[u64]) -> Invocation {

@@ -1,5 +1,8 @@
 //! A real Redis for each test, and what only this store promises.
 
+mod leases;
+mod servers;
+
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,21 +21,44 @@ pub(in crate::ledger) struct Server {
 
 impl Server {
     pub(in crate::ledger) fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self::with(&[])
+    }
+
+    /// A server with more options.
+    fn with(options: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+        command.args(["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]);
+        Self::of(command.args(options), port)
+    }
+
+    /// What this command starts, as soon as it listens.
+    fn of(command: &mut Command, port: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let process = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &free.port().to_string()])
-            .args(["--save", "", "--appendonly", "no", "--dir"])
-            .arg(directory.path())
-            .stdout(Stdio::null())
-            .spawn();
+        let process = command.current_dir(directory.path()).stdout(Stdio::null()).spawn();
         let process = process.expect("redis-server is installed");
         let began = Instant::now();
-        while TcpStream::connect(free).is_err() {
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(began.elapsed() < Duration::from_secs(30), "redis-server does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Self { process, port: free.port(), directory }
+        Self { process, port, directory }
+    }
+
+    /// What `redis-cli` prints.
+    fn cli(&self, arguments: &[&str]) -> String {
+        let port = self.port.to_string();
+        let output =
+            Command::new("redis-cli").args(["-p", &port]).args(arguments).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.process.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
     }
 
     pub(in crate::ledger) fn settings(&self) -> RedisSettings {
@@ -46,6 +72,11 @@ impl Server {
             ca: None,
             own: None,
         }
+    }
+
+    /// A store on the server's clock.
+    fn open(&self) -> Redis {
+        Redis::open(&self.settings()).unwrap()
     }
 
     /// A store whose callers tell the time.

@@ -1,0 +1,333 @@
+//! A share: what a replica drew ahead for one subject, and spends without asking.
+//!
+//! The server counts a share as used from the moment it is drawn. What is spent of
+//! it is told in reports. A window books it at the time of the report, which is
+//! never before it was spent, so it cannot leave the window early; a period commits
+//! it when the request is settled. What is not spent goes back when the share ends.
+//!
+//! A report is told again, word for word, until it is answered; the server knows
+//! its number and books it once.
+//!
+//! # Failure
+//! None here. A share whose replica crashed ends with its lease on the server: what
+//! was reported stays, the rest is charged or given back as `on_expired` says.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::ask::Verdict;
+use super::held::{Amounts, MAX_AMOUNT};
+use super::live::Keys;
+use super::resp::Reply;
+use super::script::Invocation;
+use crate::ledger::decision::{LimitState, Standing};
+use crate::policy::limit::{CounterId, Limits, Span, Unit};
+
+/// When the report that told of a spending was booked, by the server's clock; 0 until it was.
+pub(super) type Stamp = Arc<AtomicU64>;
+
+/// What was drawn at once.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) serial: u64,
+    pub(super) keys: Keys,
+    limits: Arc<Limits>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    counters: SmallVec<[Drawn; 4]>,
+    /// The counter of each limit, in the order of [`Limits::all`].
+    of_limit: SmallVec<[Option<u8>; 8]>,
+    /// What others had used of each limit when the share was drawn, and when it begins to shrink.
+    others: SmallVec<[(u64, u64); 8]>,
+    slots: u64,
+    in_flight: u64,
+    /// Whether more may be spent, and until when.
+    open: bool,
+    ends: u64,
+    spent_last: u64,
+    told_last: u64,
+    dirty: bool,
+    sequence: u64,
+    stamp: Stamp,
+    /// The report that has no answer yet, and whether it is the last.
+    report: Option<(Invocation, Stamp, bool)>,
+}
+
+/// One counter's part.
+#[derive(Debug)]
+struct Drawn {
+    counter: CounterId,
+    account: u64,
+    unit: Unit,
+    kind: Kind,
+    /// What may still be spent.
+    free: u64,
+    /// What requests in flight hold; always 0 for windows, which count at once.
+    held: u64,
+    /// What was spent and has not been reported.
+    unreported: u64,
+    /// What was spent in all.
+    spent: u64,
+    /// What comes back of what was reported.
+    takes: Vec<(Stamp, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Window,
+    Period,
+    InFlight,
+}
+
+impl Share {
+    /// Takes in what the script has drawn: `times` the amounts of one request.
+    pub(super) fn new(
+        serial: u64,
+        (keys, limits): (Keys, &Arc<Limits>),
+        amounts: &Amounts,
+        verdict: &Verdict,
+        asked: u64,
+    ) -> Self {
+        let (mut counters, mut of_limit) = (SmallVec::<[Drawn; 4]>::new(), SmallVec::new());
+        let mut others = SmallVec::new();
+        for (index, (limit, state)) in limits.all().zip(&verdict.states).enumerate() {
+            let (counter, unit) = (limit.counter.id(), limit.counter.unit());
+            let free = amounts.get(unit).saturating_mul(verdict.times);
+            let account = if index < limits.limits.len() { 1 } else { 2 };
+            let same = |drawn: &Drawn| drawn.counter == counter && drawn.account == account;
+            let mut at = counters.iter().position(same);
+            if at.is_none() && free > 0 {
+                let kind = match limit.counter.span() {
+                    Span::Window(_) => Kind::Window,
+                    Span::Period(_) => Kind::Period,
+                    Span::InFlight => Kind::InFlight,
+                };
+                at = Some(counters.len());
+                let takes = Vec::new();
+                let (held, unreported, spent) = (0, 0, 0);
+                counters.push(Drawn {
+                    counter,
+                    account,
+                    unit,
+                    kind,
+                    free,
+                    held,
+                    unreported,
+                    spent,
+                    takes,
+                });
+            }
+            of_limit.push(at.map(|at| at as u8));
+            others.push((state.used.saturating_sub(free), asked + millis(state.resets_in)));
+        }
+        let state = State {
+            counters,
+            of_limit,
+            others,
+            slots: verdict.times,
+            in_flight: 0,
+            open: true,
+            ends: asked + millis(verdict.lease),
+            spent_last: asked,
+            told_last: asked,
+            dirty: false,
+            sequence: 0,
+            stamp: Stamp::default(),
+            report: None,
+        };
+        Self { serial, keys, limits: Arc::clone(limits), state: Mutex::new(state) }
+    }
+
+    pub(super) fn is_for(&self, limits: &Arc<Limits>) -> bool {
+        Arc::ptr_eq(&self.limits, limits)
+    }
+
+    /// Spends what a request asks for, if there is as much of everything.
+    pub(super) fn spend(&self, amounts: &Amounts, now: u64) -> Option<(Stamp, Standing)> {
+        let mut state = self.guard();
+        let slots = amounts.0[0].min(1);
+        let state = &mut *state;
+        if !state.open || now >= state.ends || state.slots < slots {
+            return None;
+        }
+        for (limit, at) in self.limits.all().zip(&state.of_limit) {
+            let free = at.map_or(0, |at| state.counters[usize::from(at)].free);
+            if free < amounts.get(limit.counter.unit()) {
+                return None;
+            }
+        }
+        for drawn in &mut state.counters {
+            drawn.spend(amounts.get(drawn.unit));
+        }
+        state.slots -= slots;
+        state.in_flight += slots;
+        (state.spent_last, state.dirty) = (now, true);
+        Some((Arc::clone(&state.stamp), state.standing(&self.limits, now)))
+    }
+
+    /// Replaces what was spent by what it came to.
+    pub(super) fn settle(&self, estimate: &Amounts, actual: &Amounts, stamp: &Stamp) {
+        let mut state = self.guard();
+        let unsaid = Arc::ptr_eq(&state.stamp, stamp);
+        let slots = estimate.0[0].min(1);
+        state.in_flight = state.in_flight.saturating_sub(slots);
+        state.slots += slots;
+        state.dirty = true;
+        for drawn in &mut state.counters {
+            drawn.settle(estimate.get(drawn.unit), actual.get(drawn.unit), stamp, unsaid);
+        }
+    }
+
+    /// Ends the spending; what is left goes back with the next report.
+    pub(super) fn end(&self) {
+        let mut state = self.guard();
+        state.dirty |= state.open;
+        state.open = false;
+    }
+
+    /// Whether more may be spent; ends the share when its time is over or nobody spends it.
+    pub(super) fn is_open(&self, now: u64, idle: u64) -> bool {
+        let mut state = self.guard();
+        if state.open && (now >= state.ends || now.saturating_sub(state.spent_last) >= idle) {
+            (state.open, state.dirty) = (false, true);
+        }
+        state.open
+    }
+
+    /// What is to be told now: the report that has no answer yet, or a new one if there is something to say.
+    pub(super) fn report(
+        &self,
+        id: &str,
+        (now, lease): (u64, u64),
+        told: Option<u64>,
+    ) -> Option<Invocation> {
+        let mut state = self.guard();
+        if let Some((report, ..)) = &state.report {
+            return Some(report.clone());
+        }
+        if !state.dirty && now.saturating_sub(state.told_last) < lease / 3 {
+            return None;
+        }
+        let names: SmallVec<[&str; 2]> = self.keys.iter().map(String::as_str).collect();
+        let mut call = Invocation::new("report", &names, told);
+        let last = state.put(&mut call, id, lease);
+        state.told_last = now;
+        let stamp = std::mem::take(&mut state.stamp);
+        state.report = Some((call.clone(), stamp, last));
+        Some(call)
+    }
+
+    /// Takes note of the answer to the report; `true` when the share is no more.
+    pub(super) fn told(&self, reply: &Reply) -> bool {
+        let [found, _, applied, recalled] = reply.array() else { return false };
+        let mut state = self.guard();
+        let Some((_, stamp, last)) = state.report.take() else { return false };
+        stamp.store(applied.amount().unwrap_or(0), Relaxed);
+        if recalled.number() == Some(1) && state.open {
+            (state.open, state.dirty) = (false, true);
+        }
+        last || found.number() == Some(0)
+    }
+
+    fn guard(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn standing(&self, limits: &Limits, now: u64) -> Standing {
+        let mut states = SmallVec::new();
+        for ((limit, at), (others, shrinks)) in limits.all().zip(&self.of_limit).zip(&self.others) {
+            let own = at.map_or(0, |at| self.counters[usize::from(at)].spent);
+            let used = others.saturating_add(own);
+            let resets_in = Duration::from_millis(shrinks.saturating_sub(now));
+            states.push(LimitState {
+                used,
+                remaining: limit.amount.saturating_sub(used),
+                resets_in,
+            });
+        }
+        Standing { states, excess: None }
+    }
+
+    /// Appends a report; `true` when it is the last.
+    fn put(&mut self, call: &mut Invocation, id: &str, lease: u64) -> bool {
+        if !self.open {
+            self.slots = 0;
+            self.counters.iter_mut().for_each(|drawn| drawn.free = 0);
+        }
+        let waits = |drawn: &Drawn| drawn.takes.iter().any(|(stamp, _)| stamp.load(Relaxed) == 0);
+        let waiting = self.counters.iter().any(waits);
+        let last = !self.open && self.in_flight == 0 && !waiting;
+        self.sequence += 1;
+        self.dirty = waiting;
+        call.text(id).number(self.sequence).flag(last).number(lease);
+        call.number(self.slots + self.in_flight).number(self.counters.len() as u64);
+        self.counters.iter_mut().for_each(|drawn| drawn.put(call));
+        last
+    }
+}
+
+impl Drawn {
+    fn spend(&mut self, amount: u64) {
+        self.free -= amount;
+        self.spent = self.spent.saturating_add(amount);
+        match self.kind {
+            Kind::Window => self.unreported += amount,
+            Kind::Period | Kind::InFlight => self.held += amount,
+        }
+    }
+
+    fn settle(&mut self, estimate: u64, actual: u64, stamp: &Stamp, unsaid: bool) {
+        let (back, more) = (estimate.saturating_sub(actual), actual.saturating_sub(estimate));
+        match self.kind {
+            Kind::InFlight => {
+                self.held = self.held.saturating_sub(estimate);
+                self.free += estimate;
+                self.spent = self.spent.saturating_sub(estimate);
+                return;
+            }
+            Kind::Period => {
+                self.held = self.held.saturating_sub(estimate);
+                self.unreported = self.unreported.saturating_add(actual);
+                self.free += back;
+            }
+            Kind::Window if unsaid => {
+                self.unreported = self.unreported.saturating_sub(back);
+                self.free += back;
+            }
+            Kind::Window if back > 0 => self.takes.push((Arc::clone(stamp), back)),
+            Kind::Window => {}
+        }
+        if self.kind == Kind::Window {
+            self.unreported = self.unreported.saturating_add(more);
+        }
+        self.free = self.free.saturating_sub(more);
+        self.spent = self.spent.saturating_sub(back).saturating_add(more);
+    }
+
+    fn put(&mut self, call: &mut Invocation) {
+        let spent = std::mem::take(&mut self.unreported);
+        call.number(self.account).text(&format!("{:016x}", self.counter.to_u64()));
+        call.number(spent.min(MAX_AMOUNT)).number(self.free + self.held);
+        let known = |(stamp, _): &(Stamp, u64)| stamp.load(Relaxed) > 0;
+        call.number(self.takes.iter().filter(|take| known(take)).count() as u64);
+        self.takes.retain(|take| {
+            if !known(take) {
+                return true;
+            }
+            call.number(take.0.load(Relaxed)).number(take.1);
+            false
+        });
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,277 @@
+//! Shares of several replicas, on a real server, against what was truly spent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::{Redis, tasks};
+use super::Server;
+use crate::clock::Timestamp;
+use crate::ledger::contract::{NOON, budget, limits, quota};
+use crate::ledger::{Decision, Demand, Hold, Outcome, Store};
+use crate::policy::calendar::Period;
+use crate::policy::limit::{Limits, Unit};
+use crate::units::NanoUsd;
+
+const REPLICAS: usize = 3;
+const MINUTE: u64 = 60_000;
+const TOKENS: u64 = 1_000;
+const MONEY: u64 = 2_000;
+const REQUESTS: u64 = 120;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Reserve { replica: usize, cost: u64, tokens: u64 },
+    Raise { hold: usize, tokens: u64 },
+    Settle { hold: usize, part: u64 },
+    Wait(u64),
+    Report(usize),
+    Crash(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let reserve = (0..REPLICAS, 1u64..5, 1u64..5);
+    prop_oneof![
+        30 => reserve.prop_map(|(replica, cost, tokens)| Op::Reserve { replica, cost, tokens }),
+        3 => (0usize..99, 1u64..9).prop_map(|(hold, tokens)| Op::Raise { hold, tokens }),
+        20 => (0usize..99, 0u64..=100).prop_map(|(hold, part)| Op::Settle { hold, part }),
+        8 => (0u64..900).prop_map(Op::Wait),
+        1 => (0u64..20_000).prop_map(Op::Wait),
+        8 => (0..REPLICAS).prop_map(Op::Report),
+        1 => (0..REPLICAS).prop_map(Op::Crash),
+    ]
+}
+
+/// What one request truly took.
+struct Spent {
+    at: u64,
+    cost: u64,
+    tokens: u64,
+    requests: u64,
+}
+
+struct Flight {
+    replica: usize,
+    hold: Hold,
+    spent: usize,
+}
+
+struct Run {
+    server: Server,
+    replicas: Vec<Redis>,
+    limits: Arc<Limits>,
+    flights: Vec<Flight>,
+    spent: Vec<Spent>,
+    now: u64,
+    crashed: bool,
+}
+
+impl Run {
+    fn new() -> Self {
+        let server = Server::start();
+        let replicas = (0..REPLICAS).map(|_| server.store()).collect();
+        let limits = limits([
+            quota("chat", Unit::Requests, MINUTE / 1000, REQUESTS),
+            quota("*", Unit::Tokens, MINUTE / 1000, TOKENS),
+            budget(Period::Day, "UTC", MONEY),
+        ]);
+        let (flights, spent) = (Vec::new(), Vec::new());
+        Self { server, replicas, limits, flights, spent, now: NOON, crashed: false }
+    }
+
+    fn demand<'a>(limits: &'a Arc<Limits>, now: u64, cost: u64, tokens: u64) -> Demand<'a> {
+        let (cost, now) = (NanoUsd(cost), Timestamp(now));
+        Demand { subject: "ada", limits, cost, tokens, bytes: 0, now, enforce: true }
+    }
+
+    async fn step(&mut self, op: Op) {
+        match op {
+            Op::Reserve { replica, cost, tokens } => {
+                let demand = Self::demand(&self.limits, self.now, cost, tokens);
+                let decision = self.replicas[replica].reserve(demand).await.unwrap();
+                if let Decision::Admitted(hold, _) = decision {
+                    let spent = self.spent.len();
+                    self.spent.push(Spent { at: self.now, cost, tokens, requests: 1 });
+                    self.flights.push(Flight { replica, hold, spent });
+                }
+            }
+            Op::Raise { hold, tokens } if !self.flights.is_empty() => {
+                let index = hold % self.flights.len();
+                let flight = &mut self.flights[index];
+                let spent = &mut self.spent[flight.spent];
+                let tokens = spent.tokens.max(tokens);
+                let demand = Self::demand(&self.limits, self.now, spent.cost, tokens);
+                // A hold that expired cannot be raised; its request is none that counts.
+                if let Ok(Ok(_)) =
+                    self.replicas[flight.replica].raise(&mut flight.hold, demand).await
+                {
+                    spent.tokens = tokens;
+                }
+            }
+            Op::Settle { hold, part } if !self.flights.is_empty() => {
+                let index = hold % self.flights.len();
+                let flight = self.flights.swap_remove(index);
+                self.settle(flight, part).await;
+            }
+            Op::Raise { .. } | Op::Settle { .. } => {}
+            Op::Wait(ms) => {
+                // Nobody sleeps through a lease without a sign of life.
+                for _ in 0..ms / 2_000 {
+                    self.now += 2_000;
+                    self.live().await;
+                }
+                self.now += ms % 2_000;
+            }
+            Op::Report(replica) => self.report(replica).await,
+            Op::Crash(replica) => {
+                self.crashed = true;
+                self.flights.retain(|flight| flight.replica != replica);
+                self.replicas[replica] = self.server.store();
+            }
+        }
+        self.check().await;
+    }
+
+    async fn settle(&mut self, flight: Flight, part: u64) {
+        let spent = &mut self.spent[flight.spent];
+        let store = &self.replicas[flight.replica];
+        if part == 0 {
+            (spent.cost, spent.tokens, spent.requests) = (0, 0, 0);
+            store.settle(flight.hold, Outcome::Refund, Timestamp(self.now));
+        } else {
+            (spent.cost, spent.tokens) = (spent.cost * part / 100, spent.tokens * part / 100);
+            let (cost, tokens) = (NanoUsd(spent.cost), spent.tokens);
+            let actual = Outcome::Actual { cost, tokens, bytes: 0 };
+            store.settle(flight.hold, actual, Timestamp(self.now));
+        }
+        // Whoever asks on the same connection is answered after the settlement.
+        store.usage("ada", Timestamp(self.now)).await.unwrap();
+    }
+
+    async fn report(&self, replica: usize) {
+        let server = &self.replicas[replica].server;
+        tasks::report_at(server, self.now, Some(self.now)).await;
+    }
+
+    async fn live(&self) {
+        for replica in 0..REPLICAS {
+            self.report(replica).await;
+            let server = &self.replicas[replica].server;
+            server.clock.told(Some(Timestamp(self.now)));
+            tasks::renew_all(server, Duration::ZERO);
+            self.replicas[replica].usage("ada", Timestamp(self.now)).await.unwrap();
+        }
+    }
+
+    /// What was spent within the limits' present spans: requests, tokens, money.
+    fn truth(&self) -> [u64; 3] {
+        let recent = self.spent.iter().filter(|spent| spent.at + MINUTE > self.now);
+        let (requests, tokens) =
+            recent.fold((0, 0), |sum, spent| (sum.0 + spent.requests, sum.1 + spent.tokens));
+        [requests, tokens, self.spent.iter().map(|spent| spent.cost).sum()]
+    }
+
+    async fn books(&self) -> [u64; 3] {
+        let usage = self.replicas[0].usage("ada", Timestamp(self.now)).await.unwrap();
+        let mut books = [0; 3];
+        books.iter_mut().zip(usage).for_each(|(books, usage)| *books = usage.used);
+        books
+    }
+
+    async fn check(&self) {
+        let (truth, books) = (self.truth(), self.books().await);
+        for (index, limit) in [REQUESTS, TOKENS, MONEY].into_iter().enumerate() {
+            assert!(truth[index] <= limit, "{truth:?} was spent at {}", self.now);
+            assert!(books[index] <= limit, "{books:?} is booked at {}", self.now);
+            assert!(
+                books[index] >= truth[index],
+                "{books:?} is booked of {truth:?} at {}",
+                self.now
+            );
+        }
+    }
+
+    /// Everybody goes; what was spent stays, to the last unit.
+    async fn end(mut self) {
+        for flight in std::mem::take(&mut self.flights) {
+            self.settle(flight, 50).await;
+        }
+        for replica in &self.replicas {
+            replica.server.shares.end_all();
+        }
+        for _ in 0..3 {
+            self.live().await;
+        }
+        let (truth, books) = (self.truth(), self.books().await);
+        if !self.crashed {
+            assert_eq!(books[2], truth[2], "all the money, and no more");
+        }
+        // Reports come later than what they tell of: a window may keep it for longer, never shorter.
+        self.now += MINUTE + 20_000;
+        assert_eq!(self.books().await[..2], [0, 0]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn shares_never_pass_a_limit_nor_forget_a_request(ops in prop::collection::vec(op(), 1..250)) {
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let mut run = Run::new();
+            for op in ops {
+                run.step(op).await;
+            }
+            run.end().await;
+        });
+    }
+}
+
+async fn rush(store: &Redis, limits: &Arc<Limits>, count: u64) -> u64 {
+    let mut admitted = 0;
+    for _ in 0..count {
+        let demand = Run::demand(limits, 0, 3, 1);
+        if let Decision::Admitted(hold, _) = store.reserve(demand).await.unwrap() {
+            store.settle(hold, Outcome::Keep, Timestamp(0));
+            admitted += 1;
+        }
+    }
+    admitted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn far_from_a_limit_one_request_in_twenty_asks_at_most() {
+    let server = Server::start();
+    let store = server.open();
+    let plenty = limits([
+        quota("chat", Unit::Requests, 3600, 1_000_000),
+        budget(Period::Day, "UTC", 10_000_000),
+    ]);
+    assert_eq!(rush(&store, &plenty, 3_000).await, 3_000);
+    assert!(store.calls() <= 150, "{} calls for 3000 requests", store.calls());
+    store.close();
+    let again = server.open();
+    let usage = again.usage("ada", Timestamp(0)).await.unwrap();
+    let figures: Vec<_> = usage.iter().map(|usage| (usage.used, usage.held)).collect();
+    assert_eq!(figures, [(3_000, 0), (9_000, 0)], "a clean end gives back what was not spent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_replica_does_not_spend_is_spent_here_in_the_end() {
+    let server = Server::start();
+    let (one, other) = (server.open(), server.open());
+    let day = limits([budget(Period::Day, "UTC", 3_000)]);
+    let mut admitted = rush(&one, &day, 300).await;
+    // Whatever is refused here is in the other one's hands for a second or so.
+    let began = std::time::Instant::now();
+    while admitted < 1_000 && began.elapsed() < Duration::from_secs(60) {
+        let more = rush(&other, &day, 20).await;
+        admitted += more;
+        if more == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(admitted, 1_000);
+    assert_eq!(rush(&one, &day, 20).await + rush(&other, &day, 20).await, 0);
+}

@@ -58,6 +58,7 @@ mod metrics;
 mod outage;
 mod passing;
 mod paths;
+mod prices;
 mod providers;
 mod proxies;
 mod proxy_protocol;

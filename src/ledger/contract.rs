@@ -1,4 +1,12 @@
 //! What every store promises, as one suite that runs against each of them.
+//!
+//! A promise is an async function over a fresh, empty store; [`of_every_store`] makes a test of it
+//! for each kind. Promises know nothing of a store but its trait, and no time but `demand.now`: a
+//! store that follows another clock is made in a mode in which its callers tell the time.
+
+mod pools;
+mod renames;
+mod streams;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -6,8 +14,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::ledger::{
-    CONCURRENCY_WAIT, Decision, Demand, Embedded, Exceeded, Excess, Hold, Memory, Options, Outcome,
-    Refused, Standing, Store, StoreError,
+    CONCURRENCY_WAIT, Decision, Demand, Exceeded, Excess, Hold, Memory, Outcome, Refused, Standing,
+    Store, StoreError,
 };
 use crate::policy::calendar::{Calendar, Period};
 use crate::policy::limit::{Counter, Limit, Limits, Span, Unit};
@@ -15,8 +23,8 @@ use crate::units::NanoUsd;
 
 /// 2026-03-10 12:00 UTC.
 pub(super) const NOON: u64 = 1_773_144_000_000;
-const HOUR: u64 = 3_600_000;
-const CENT: u64 = 10_000_000;
+pub(super) const HOUR: u64 = 3_600_000;
+pub(super) const CENT: u64 = 10_000_000;
 
 pub(super) fn quota(scope: &str, unit: Unit, seconds: u64, amount: u64) -> Limit {
     let span = Span::Window(Duration::from_secs(seconds));
@@ -45,27 +53,27 @@ pub(super) fn demand(limits: &Arc<Limits>, now: u64) -> Demand<'_> {
     Demand { subject: "ada", limits, cost, tokens: 100, bytes: 10, now, enforce: true }
 }
 
-async fn admitted(store: &impl Store, demand: Demand<'_>) -> (Hold, Standing) {
+pub(super) async fn admitted(store: &impl Store, demand: Demand<'_>) -> (Hold, Standing) {
     match store.reserve(demand).await.unwrap() {
         Decision::Admitted(hold, standing) => (hold, standing),
         Decision::Refused(refused) => panic!("refused: {refused:?}"),
     }
 }
 
-async fn keep(store: &impl Store, demand: Demand<'_>) -> Standing {
+pub(super) async fn keep(store: &impl Store, demand: Demand<'_>) -> Standing {
     let (hold, standing) = admitted(store, demand).await;
     store.settle(hold, Outcome::Keep, demand.now);
     standing
 }
 
-async fn refused(store: &impl Store, demand: Demand<'_>) -> Refused {
+pub(super) async fn refused(store: &impl Store, demand: Demand<'_>) -> Refused {
     match store.reserve(demand).await.unwrap() {
         Decision::Admitted(..) => panic!("admitted"),
         Decision::Refused(refused) => refused,
     }
 }
 
-async fn used(store: &impl Store, now: u64) -> Vec<u64> {
+pub(super) async fn used(store: &impl Store, now: u64) -> Vec<u64> {
     store.usage("ada", Timestamp(now)).await.unwrap().iter().map(|usage| usage.used).collect()
 }
 
@@ -348,26 +356,26 @@ async fn a_full_store_refuses_strangers_until_there_is_room() {
     keep(&store, stranger(NOON + HOUR)).await;
 }
 
-macro_rules! contract {
-    (everywhere { $($shared:ident,)* } locally { $($local:ident,)* }) => {
-        local_contract! { $($shared,)* $($local,)* }
+macro_rules! of_every_store {
+    ($($promise:ident,)*) => {
+        $crate::ledger::contract::of_local_stores! { $($promise,)* }
 
         mod redis {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $shared() {
+            async fn $promise() {
                 let server = crate::ledger::redis::tests::Server::start();
-                super::$shared(server.store()).await;
+                super::$promise(server.store()).await;
             })*
         }
     };
 }
 
-macro_rules! local_contract {
+macro_rules! of_local_stores {
     ($($promise:ident,)*) => {
         mod memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $promise() {
-                super::$promise(super::Memory::default()).await;
+                super::$promise(crate::ledger::Memory::default()).await;
             })*
         }
 
@@ -375,15 +383,17 @@ macro_rules! local_contract {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $promise() {
                 let directory = tempfile::tempdir().unwrap();
-                let store = super::Embedded::open(directory.path(), super::Options::default()).unwrap();
+                let options = crate::ledger::Options::default();
+                let store = crate::ledger::Embedded::open(directory.path(), options).unwrap();
                 super::$promise(store).await;
             })*
         }
     };
 }
 
-contract! {
-    everywhere {
+use {of_every_store, of_local_stores};
+
+of_every_store! {
     of_200_concurrent_requests_a_quota_of_3_admits_3,
     half_a_dollar_pays_25_requests_of_two_cents,
     a_refusal_books_nothing_on_any_limit,
@@ -406,9 +416,13 @@ contract! {
     operators_see_counters_by_name,
     subjects_are_listed_in_order,
     an_endless_subject_is_no_subject,
-    }
-    // What a server keeps ends there, by itself.
-    locally {
-    sweeping_drops_only_what_is_empty,
+}
+
+/// What a server keeps ends there, by itself.
+mod swept {
+    use super::sweeping_drops_only_what_is_empty;
+
+    super::of_local_stores! {
+        sweeping_drops_only_what_is_empty,
     }
 }

@@ -7,6 +7,7 @@
 // A test that cannot go on has failed: panics are how it says so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod against;
 mod authority;
 mod bare;
 mod bare_http2;

@@ -273,6 +273,7 @@ impl App {
             health: Arc::clone(&self.shared.health),
             telemetry: self.telemetry.clone(),
             policy: Arc::clone(&self.handle),
+            ledger: Arc::clone(&self.shared.ledger),
             clock: self.shared.clock.clone(),
             settlements: Arc::clone(&self.shared.settlements),
             token: self.settings.admin.token.clone(),

@@ -1,7 +1,7 @@
 //! Units as they are written in the policy, and as numbers that are safe to compute with.
 //!
 //! Money is [`NanoUsd`], sizes are [`Bytes`], shares are [`Percent`], bounds per
-//! sliding window are [`Quota`], ranges of addresses [`Network`]; lengths of
+//! sliding window are [`Quota`] and [`Rolling`], ranges of addresses [`Network`]; lengths of
 //! time are the standard library's `Duration`, read by [`duration`] and written by [`written`]. Every parser is
 //! exact: no binary floats, no rounding, no silent overflow.
 //!
@@ -16,6 +16,7 @@ mod network;
 mod percent;
 mod quota;
 mod rate;
+mod rolling;
 mod size;
 mod time;
 
@@ -24,6 +25,7 @@ pub use network::Network;
 pub use percent::Percent;
 pub use quota::{Quota, Unit};
 pub use rate::Rate;
+pub use rolling::Rolling;
 pub use size::Bytes;
 pub use time::{DurationRange, Written, duration, written};
 
@@ -75,6 +77,12 @@ pub enum UnitError {
     /// A quota of nothing.
     #[error("a quota admits at least 1")]
     ZeroQuota,
+    /// `$5` where `$5/24h` is meant.
+    #[error("a rolling budget is an amount of money and a window")]
+    NotRolling,
+    /// `$0/day`.
+    #[error("a budget is more than nothing")]
+    ZeroRolling,
     /// `3 apples/hour`.
     #[error("a quota counts requests, tokens or bytes")]
     UnknownUnit,
@@ -115,6 +123,9 @@ impl UnitError {
             Self::NoPercentSign | Self::NotPercent => {
                 "write a share of at most 100%, such as \"25%\" or \"0.5%\""
             }
+            Self::NotRolling | Self::ZeroRolling => {
+                "write money, a slash and a window of time, such as \"$5/24h\" or \"$1/5h\""
+            }
             Self::NotQuota | Self::ZeroQuota => {
                 "write an amount and a window, such as \"3/hour\", \"20000 tokens/minute\" or \"5/10s\""
             }
@@ -146,6 +157,7 @@ impl UnitError {
                 format!("{text}%").parse::<Percent>().ok().map(|_| format!("{text}%"))
             }
             Self::HostBits => network::mended(text),
+            Self::NotRolling => text.parse::<NanoUsd>().ok().map(|amount| format!("{amount}/24h")),
             Self::NotQuota if numeric => Some(format!("{text}/hour")),
             Self::BackwardRange => {
                 text.split_once("..").map(|(a, b)| format!("{}..{}", b.trim(), a.trim()))

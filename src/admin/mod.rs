@@ -7,6 +7,7 @@
 
 mod page;
 mod settle;
+pub mod usage;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use tokio::{net::TcpListener, sync::Notify};
 use crate::{
     clock::Clock,
     health::HealthState,
+    ledger::Ledger,
     policy::handle::PolicyHandle,
     secret::Secret,
     server::Drain,
@@ -39,6 +41,8 @@ pub struct Admin {
     pub telemetry: Telemetry,
     /// The policy in force.
     pub policy: Arc<PolicyHandle>,
+    /// What callers have used.
+    pub ledger: Arc<Ledger>,
     /// Time.
     pub clock: Clock,
     /// Requests whose cost an agent may tell.
@@ -69,6 +73,7 @@ fn routes(admin: Arc<Admin>) -> Router {
         .route("/", get(page::status))
         .route("/admin/v1/drain", post(drain))
         .route("/admin/v1/settlements", post(settle::settlement))
+        .route("/admin/v1/usage", get(usage::usage))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&admin), authorize));
     Router::new()
         .merge(guarded)

@@ -1,5 +1,7 @@
 //! `weir check`
 
+mod against;
+
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
 
 use crate::{
@@ -17,6 +19,9 @@ pub(super) struct Check {
     /// The policy.
     #[arg(default_value = "policy.toml", value_name = "FILE")]
     policy: PathBuf,
+    /// Asks this running proxy's admin listener who would be cut off by the policy, and who let in.
+    #[arg(long, value_name = "ADMIN_URL")]
+    against: Option<String>,
 }
 
 impl Check {
@@ -43,7 +48,14 @@ impl Check {
             compiled.policy.operations.len(),
             compiled.policy.tiers.len(),
         );
-        ExitCode::SUCCESS
+        match self.against.as_deref().map(|url| against::compare(url, &compiled)) {
+            None | Some(Ok(true)) => ExitCode::SUCCESS,
+            Some(Ok(false)) => ExitCode::FAILURE,
+            Some(Err(error)) => {
+                super::complain(&*error);
+                ExitCode::FAILURE
+            }
+        }
     }
 }
 

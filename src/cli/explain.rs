@@ -17,7 +17,7 @@ use crate::{
         limit::Unit,
         load::Loader,
         path,
-        snapshot::{Mode, Operation, OperationId, Policy, RequestRules, TierId},
+        snapshot::{Mode, Operation, OperationId, Policy, RequestRules, ShownKind, TierId},
     },
     proxy::{
         Code,
@@ -231,10 +231,14 @@ fn limits(
     if !terms.allowed {
         writeln!(page, "refused    403 forbidden: the operation names its tiers, not this one")?;
     }
-    for (limit, shown) in terms.limits.limits.iter().zip(&terms.shown) {
+    for (limit, shown) in terms.limits.all().zip(&terms.shown) {
         let (scope, unit) = (limit.counter.scope(), limit.counter.unit());
         let unit = if unit == Unit::NanoUsd { "money".to_owned() } else { unit.to_string() };
         let over = if &**scope == "*" { "all operations" } else { scope };
+        if let ShownKind::Shared { .. } = shown.kind {
+            writeln!(page, "limit      {} (shared by all callers: {over})", shown.written)?;
+            continue;
+        }
         writeln!(page, "limit      {} ({unit} of {over})", shown.written)?;
     }
     match terms.limits.concurrency {

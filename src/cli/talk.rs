@@ -35,28 +35,45 @@ impl Where {
         path: &str,
         patience: u64,
     ) -> Result<(StatusCode, String), Failure> {
-        let (address, token) = self.target()?;
-        let patience = self.timeout.unwrap_or(patience);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let asked = exchange(address, token, method, path);
-        let deadline = Duration::from_secs(patience);
-        runtime
-            .block_on(async { tokio::time::timeout(deadline, asked).await })
-            .map_err(|_| format!("{address} does not answer within {patience} s"))?
+        let (address, token) = self.target();
+        ask_at(address, token, method, path, self.timeout.unwrap_or(patience), MAX_ANSWER)
     }
 
-    fn target(&self) -> Result<(SocketAddr, Option<HeaderValue>), Failure> {
+    fn target(&self) -> (SocketAddr, Option<String>) {
         // A probe must not fail because somebody is editing the policy: what can be read of it is.
         let AdminSettings { mut address, token } = Loader::new(&self.policy).admin();
         address = self.admin.unwrap_or(address);
         if address.ip().is_unspecified() {
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
-        let token = token.map(|token| token.expose().to_owned());
-        let token = token.or_else(|| std::env::var("WEIR_ADMIN_TOKEN").ok());
-        let token = token.filter(|token| !token.is_empty());
-        Ok((address, token.map(|token| bearer(&token)).transpose()?))
+        (address, token.map(|token| token.expose().to_owned()))
     }
+}
+
+/// Sends one request to the operators' listener at `address`, and reads at most `most` bytes of the
+/// answer. Without a token that of the environment is shown.
+pub(super) fn ask_at(
+    address: SocketAddr,
+    token: Option<String>,
+    method: Method,
+    path: &str,
+    patience: u64,
+    most: usize,
+) -> Result<(StatusCode, String), Failure> {
+    let token = token.or_else(|| std::env::var("WEIR_ADMIN_TOKEN").ok());
+    let token = token.filter(|token| !token.is_empty());
+    let token = token.map(|token| bearer(&token)).transpose()?;
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, "weir");
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, token);
+    }
+    let request = request.body(Empty::new())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked = exchange(address, request, most);
+    let deadline = Duration::from_secs(patience);
+    runtime
+        .block_on(async { tokio::time::timeout(deadline, asked).await })
+        .map_err(|_| format!("{address} does not answer within {patience} s"))?
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, Failure> {
@@ -67,22 +84,17 @@ fn bearer(token: &str) -> Result<HeaderValue, Failure> {
 
 async fn exchange(
     address: SocketAddr,
-    token: Option<HeaderValue>,
-    method: Method,
-    path: &str,
+    request: Request<Empty<Bytes>>,
+    most: usize,
 ) -> Result<(StatusCode, String), Failure> {
     let tcp = tokio::net::TcpStream::connect(address)
         .await
         .map_err(|error| format!("no proxy answers at {address}: {error}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await?;
     let driver = tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).header(header::HOST, "weir");
-    if let Some(token) = token {
-        request = request.header(header::AUTHORIZATION, token);
-    }
-    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    let response = sender.send_request(request).await?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes();
+    let body = Limited::new(response.into_body(), most).collect().await?.to_bytes();
     drop(sender);
     driver.abort();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))

@@ -1,4 +1,13 @@
 //! What every store promises, as one suite that runs against each of them.
+//!
+//! A promise is an async function over a fresh, empty store; [`of_every_store`] makes a test of it
+//! for each kind. Promises know nothing of a store but its trait, and no time but `demand.now`: a
+//! store that follows another clock is made in a mode in which its callers tell the time.
+
+mod operators;
+mod pools;
+mod renames;
+mod streams;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -6,8 +15,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::ledger::{
-    CONCURRENCY_WAIT, Decision, Demand, Embedded, Exceeded, Excess, Hold, Memory, Options, Outcome,
-    Refused, Standing, Store, StoreError,
+    CONCURRENCY_WAIT, Decision, Demand, Exceeded, Excess, Hold, Outcome, Refused, Standing, Store,
 };
 use crate::policy::calendar::{Calendar, Period};
 use crate::policy::limit::{Counter, Limit, Limits, Span, Unit};
@@ -15,8 +23,8 @@ use crate::units::NanoUsd;
 
 /// 2026-03-10 12:00 UTC.
 pub(super) const NOON: u64 = 1_773_144_000_000;
-const HOUR: u64 = 3_600_000;
-const CENT: u64 = 10_000_000;
+pub(super) const HOUR: u64 = 3_600_000;
+pub(super) const CENT: u64 = 10_000_000;
 
 pub(super) fn quota(scope: &str, unit: Unit, seconds: u64, amount: u64) -> Limit {
     let span = Span::Window(Duration::from_secs(seconds));
@@ -45,27 +53,27 @@ pub(super) fn demand(limits: &Arc<Limits>, now: u64) -> Demand<'_> {
     Demand { subject: "ada", limits, cost, tokens: 100, bytes: 10, now, enforce: true }
 }
 
-async fn admitted(store: &impl Store, demand: Demand<'_>) -> (Hold, Standing) {
+pub(super) async fn admitted(store: &impl Store, demand: Demand<'_>) -> (Hold, Standing) {
     match store.reserve(demand).await.unwrap() {
         Decision::Admitted(hold, standing) => (hold, standing),
         Decision::Refused(refused) => panic!("refused: {refused:?}"),
     }
 }
 
-async fn keep(store: &impl Store, demand: Demand<'_>) -> Standing {
+pub(super) async fn keep(store: &impl Store, demand: Demand<'_>) -> Standing {
     let (hold, standing) = admitted(store, demand).await;
     store.settle(hold, Outcome::Keep, demand.now);
     standing
 }
 
-async fn refused(store: &impl Store, demand: Demand<'_>) -> Refused {
+pub(super) async fn refused(store: &impl Store, demand: Demand<'_>) -> Refused {
     match store.reserve(demand).await.unwrap() {
         Decision::Admitted(..) => panic!("admitted"),
         Decision::Refused(refused) => refused,
     }
 }
 
-async fn used(store: &impl Store, now: u64) -> Vec<u64> {
+pub(super) async fn used(store: &impl Store, now: u64) -> Vec<u64> {
     store.usage("ada", Timestamp(now)).await.unwrap().iter().map(|usage| usage.used).collect()
 }
 
@@ -294,80 +302,26 @@ async fn a_clock_set_back_neither_frees_nor_blocks(store: impl Store) {
     keep(&store, demand(&one, NOON - 39 * HOUR)).await;
 }
 
-async fn operators_see_counters_by_name(store: impl Store) {
-    let mixed =
-        limits([quota("chat", Unit::Requests, 3600, 9), budget(Period::Month, "UTC", 50 * CENT)]);
-    keep(&store, demand(&mixed, NOON)).await;
-    let usage = store.usage("ada", Timestamp(NOON + 1000)).await.unwrap();
-    let lines: Vec<_> =
-        usage.iter().map(|u| format!("{} {} {} {}", u.scope, u.unit, u.span, u.used)).collect();
-    assert_eq!(lines, ["chat requests 3600000ms 1", "* nano_usd month 20000000"]);
-    assert_eq!(usage[0].resets_in, Duration::from_millis(HOUR - 1000));
-    assert!(store.usage("nobody", Timestamp(NOON)).await.unwrap().is_empty());
-}
-
-async fn subjects_are_listed_in_order(store: impl Store) {
-    let one = hourly(1);
-    for subject in ["bob", "ada", "adam", "eve"] {
-        keep(&store, Demand { subject, ..demand(&one, NOON) }).await;
-    }
-    assert_eq!(
-        store.subjects("", 3).await.unwrap(),
-        ["ada".into(), "adam".into(), Arc::from("bob")]
-    );
-    assert_eq!(store.subjects("ad", 9).await.unwrap(), ["ada".into(), Arc::from("adam")]);
-}
-
-async fn sweeping_drops_only_what_is_empty(store: impl Store) {
-    let one = hourly(1);
-    keep(&store, demand(&one, NOON)).await;
-    let (hold, _) = admitted(&store, Demand { subject: "eve", ..demand(&one, NOON) }).await;
-    let sweep = |now| (0..64).map(|_| store.sweep(Timestamp(now))).sum::<usize>();
-    assert_eq!(sweep(NOON + HOUR - 1), 0);
-    assert_eq!(sweep(NOON + HOUR), 1);
-    store.settle(hold, Outcome::Keep, Timestamp(NOON + HOUR));
-    assert_eq!(sweep(NOON + HOUR), 1);
-    assert!(store.subjects("", 9).await.unwrap().is_empty());
-}
-
-async fn an_endless_subject_is_no_subject(store: impl Store) {
-    let (one, long) = (hourly(1), "x".repeat(1025));
-    let error = store.reserve(Demand { subject: &long, ..demand(&one, NOON) }).await.unwrap_err();
-    assert!(matches!(error, StoreError::SubjectTooLong { bytes: 1025 }));
-}
-
-#[tokio::test]
-async fn a_full_store_refuses_strangers_until_there_is_room() {
-    let (store, one) = (Memory::new(1), hourly(1));
-    keep(&store, demand(&one, NOON)).await;
-    let stranger = |now| Demand { subject: "ada2", ..demand(&one, now) };
-    assert!(matches!(store.reserve(stranger(NOON)).await, Err(StoreError::Full { subjects: 1 })));
-    refused(&store, demand(&one, NOON)).await;
-    let swept = (0..64).map(|_| store.sweep(Timestamp(NOON + HOUR))).sum::<usize>();
-    assert_eq!(swept, 1);
-    keep(&store, stranger(NOON + HOUR)).await;
-}
-
-macro_rules! contract {
-    (everywhere { $($shared:ident,)* } locally { $($local:ident,)* }) => {
-        local_contract! { $($shared,)* $($local,)* }
+macro_rules! of_every_store {
+    ($($promise:ident,)*) => {
+        $crate::ledger::contract::of_local_stores! { $($promise,)* }
 
         mod redis {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $shared() {
+            async fn $promise() {
                 let server = crate::ledger::redis::tests::Server::start();
-                super::$shared(server.store()).await;
+                super::$promise(server.store()).await;
             })*
         }
     };
 }
 
-macro_rules! local_contract {
+macro_rules! of_local_stores {
     ($($promise:ident,)*) => {
         mod memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $promise() {
-                super::$promise(super::Memory::default()).await;
+                super::$promise(crate::ledger::Memory::default()).await;
             })*
         }
 
@@ -375,15 +329,17 @@ macro_rules! local_contract {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $promise() {
                 let directory = tempfile::tempdir().unwrap();
-                let store = super::Embedded::open(directory.path(), super::Options::default()).unwrap();
+                let options = crate::ledger::Options::default();
+                let store = crate::ledger::Embedded::open(directory.path(), options).unwrap();
                 super::$promise(store).await;
             })*
         }
     };
 }
 
-contract! {
-    everywhere {
+use {of_every_store, of_local_stores};
+
+of_every_store! {
     of_200_concurrent_requests_a_quota_of_3_admits_3,
     half_a_dollar_pays_25_requests_of_two_cents,
     a_refusal_books_nothing_on_any_limit,
@@ -403,12 +359,4 @@ contract! {
     a_hold_is_raised_whole_or_not_at_all,
     a_reset_forgets_use_and_what_was_in_flight_then,
     a_clock_set_back_neither_frees_nor_blocks,
-    operators_see_counters_by_name,
-    subjects_are_listed_in_order,
-    an_endless_subject_is_no_subject,
-    }
-    // What a server keeps ends there, by itself.
-    locally {
-    sweeping_drops_only_what_is_empty,
-    }
 }

@@ -218,6 +218,9 @@ fn unpack(packed: u64) -> (u64, u64) {
 }
 
 #[cfg(test)]
+mod zones;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -277,6 +280,18 @@ mod tests {
     }
 
     #[test]
+    fn weeks_begin_on_monday_unless_another_day_is_asked_for() {
+        let week = Calendar::new(Period::Week, "Europe/Berlin").unwrap();
+        let around = week.bounds(at("2026-03-29T12:00:00Z"));
+        assert_eq!((around.start, hours(around)), (at("2026-03-22T23:00:00Z"), 7 * 24 - 1));
+        let week = week.with_week_start(Weekday::Sunday);
+        assert_eq!(week.bounds(at("2026-03-29T12:00:00Z")).start, at("2026-03-28T23:00:00Z"));
+        let over_leap_day = Calendar::new(Period::Week, "UTC").unwrap();
+        let bounds = over_leap_day.bounds(at("2028-02-29T12:00:00Z"));
+        assert_eq!((bounds.start, hours(bounds)), (at("2028-02-28T00:00:00Z"), 7 * 24));
+    }
+
+    #[test]
     fn a_skipped_midnight_starts_the_day_at_the_jump() {
         let beirut = Calendar::new(Period::Day, "Asia/Beirut").unwrap();
         let day = beirut.bounds(at("2022-03-27T09:00:00Z"));
@@ -329,7 +344,7 @@ mod tests {
         #[test]
         fn periods_partition_time(
             zone in prop::sample::select(ZONES),
-            period in prop::sample::select(&[Period::Day, Period::Month][..]),
+            period in prop::sample::select(&[Period::Day, Period::Week, Period::Month][..]),
             now in 0u64..7_000_000_000_000,
         ) {
             let calendar = Calendar::new(period, zone).unwrap();

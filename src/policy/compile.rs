@@ -8,6 +8,7 @@
 mod away;
 mod certificate_source;
 mod identity;
+mod limits;
 mod listen;
 mod metering;
 mod operations;
@@ -69,7 +70,7 @@ pub(super) fn compile(
     let mut compiler = Compiler { file, redactors: beside.redactors, report };
     let (router, rules) = compiler.operations();
     let identity = compiler.identity(beside.keys, beside.issuers);
-    let calendars = compiler.check_tiers();
+    compiler.check_tiers();
     let prices = compiler.prices();
     let redactor = compiler.redactor();
     let upstream = compiler.upstream(beside.directory);
@@ -81,7 +82,7 @@ pub(super) fn compile(
     let cleaning = sanitize::cleaning(&file.sanitize, redactor, metrics);
     let operations = operations::build(file, rules, metrics);
     let tiers = terms::tiers(file);
-    let terms = terms::build(file, &operations, &tiers, &calendars, metrics);
+    let terms = terms::build(file, &operations, &tiers, metrics);
     let policy = Policy {
         generation: 1,
         sha256: beside.sha256,

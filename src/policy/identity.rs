@@ -118,6 +118,14 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// The tiers that keys of this subject name.
+    pub fn tiers_of(&self, subject: &str) -> impl Iterator<Item = TierId> {
+        let own = self.0.values().filter(move |key| *key.caller.subject == *subject);
+        own.map(|key| key.caller.tier)
+    }
+}
+
 /// SHA-256 of a key's text.
 pub fn digest(text: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];

@@ -201,7 +201,7 @@ pub struct Terms {
     /// The same limits for a message inside a request that is in flight already, and so
     /// without a bound on how many are.
     pub message_limits: Arc<Limits>,
-    /// What is shown of each limit, in the same order.
+    /// What is shown of each limit, in the order of [`Limits::all`].
     pub shown: Vec<ShownLimit>,
     /// `RateLimit-Policy`, if there is any quota.
     pub policy_header: Option<HeaderValue>,
@@ -213,8 +213,10 @@ pub struct Terms {
 pub struct ShownLimit {
     /// As written: `3/hour`, `$0.50/day`.
     pub written: String,
-    /// `behavior_analysis requests of this hour`, as in "You have used all 3 …".
+    /// Said when it is used up: `You have used all 3 behavior_analysis requests of this hour`.
     pub phrase: String,
+    /// Said when one request asks for more than the whole of it.
+    pub excessive: String,
     /// What is counted.
     pub unit: Unit,
     /// Upper bound, in `unit`.
@@ -240,6 +242,15 @@ pub enum ShownKind {
         dollars: HeaderValue,
         /// Where the highest use is noted.
         highest: Arc<BudgetUse>,
+    },
+    /// Nowhere, unless it leaves the caller less than all others do.
+    Shared {
+        /// Whether it bounds requests in flight.
+        crowd: bool,
+        /// The amount as a header value.
+        amount: HeaderValue,
+        /// Where its use is noted.
+        used: Arc<BudgetUse>,
     },
 }
 

@@ -3,10 +3,7 @@
 //! One atomic reservation over every limit that applies, before the body is
 //! read, so that a stranger cannot buy work.
 
-use std::{
-    borrow::Cow,
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, time::Instant};
 
 use http_body::Body as _;
 
@@ -18,9 +15,13 @@ use super::{
     settle::Permit,
 };
 use crate::{
-    ledger::{Decision, Demand, Exceeded, Excess, Outcome, Standing, Store, StoreError},
+    clock::Timestamp,
+    ledger::{
+        Decision, Demand, Exceeded, Excess, LimitState, Outcome, Standing, Store, StoreError,
+    },
     policy::{
         identity::Caller,
+        limit::{Limit, Span, Unit},
         snapshot::{Mode, ShownKind, ShownLimit},
     },
     units::NanoUsd,
@@ -132,6 +133,10 @@ pub fn code_of(excess: &Excess, shown: &[ShownLimit]) -> Code {
     let Some(index) = excess.limit.index() else { return Code::TooManyConcurrent };
     match shown.get(index).map(|limit| &limit.kind) {
         Some(ShownKind::Budget { .. }) => Code::BudgetExceeded,
+        Some(ShownKind::Shared { crowd: true, .. }) => Code::TooManyConcurrent,
+        Some(ShownKind::Shared { .. }) if shown[index].unit == Unit::NanoUsd => {
+            Code::BudgetExceeded
+        }
         _ => Code::QuotaExceeded,
     }
 }
@@ -141,32 +146,62 @@ pub fn refusal(excess: &Excess, shown: &[ShownLimit]) -> Box<Refusal> {
     let refusal = Refusal::new(code_of(excess, shown)).retry_after(excess.retry_after);
     let Some(index) = excess.limit.index() else { return refusal };
     let Some(limit) = shown.get(index) else { return refusal };
-    let is_share = matches!(excess.limit, Exceeded::Allowance(_));
-    let phrase = phrase(limit, is_share, excess.retry_after);
+    let phrase = phrase(limit, excess);
     refusal.message(phrase).detail(limit.written.clone())
 }
 
 /// Made of the policy's own names and numbers only.
-fn phrase(limit: &ShownLimit, is_share: bool, wait: Duration) -> Cow<'static, str> {
+fn phrase(limit: &ShownLimit, excess: &Excess) -> Cow<'static, str> {
+    if let Exceeded::Never(_) = excess.limit {
+        return Cow::Owned(format!("{}. Ask for less.", limit.excessive));
+    }
+    let wait = excess.retry_after;
     let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
     let plural = if seconds == 1 { "" } else { "s" };
-    let used = match &limit.kind {
+    let written = &limit.written;
+    let used = match (excess.limit, &limit.kind) {
         // The rest is not spent; it just cannot be given out while nobody knows the whole count.
-        _ if is_share => format!("your share of {} until the counts can be reached", limit.written),
-        ShownKind::Quota { .. } => format!("all {} {}", limit.amount, limit.phrase),
-        ShownKind::Budget { .. } => limit.phrase.clone(),
+        (Exceeded::Allowance(_), ShownKind::Shared { .. }) => Cow::Owned(format!(
+            "What all callers may share of {written} until the counts can be reached is used"
+        )),
+        (Exceeded::Allowance(_), _) => Cow::Owned(format!(
+            "You have used your share of {written} until the counts can be reached"
+        )),
+        _ => Cow::Borrowed(limit.phrase.as_str()),
     };
-    Cow::Owned(format!("You have used {used}. Try again in {seconds} second{plural}."))
+    Cow::Owned(format!("{used}. Try again in {seconds} second{plural}."))
 }
 
 /// Keeps the gauge of the highest use of each budget.
 pub fn note_highest(exchange: &Exchange) {
     let Some(Standing { states, .. }) = &exchange.standing else { return };
-    for (limit, state) in exchange.terms().shown.iter().zip(states) {
-        if let ShownKind::Budget { highest, .. } = &limit.kind {
-            let ratio = u128::from(state.used) * 1_000_000 / u128::from(limit.amount.max(1));
-            let end = exchange.began.after(state.resets_in);
-            highest.note(u64::try_from(ratio).unwrap_or(u64::MAX), end.as_millis() / 1_000 * 1_000);
+    let terms = exchange.terms();
+    for ((limit, state), counted) in terms.shown.iter().zip(states).zip(terms.limits.all()) {
+        let ratio = u128::from(state.used) * 1_000_000 / u128::from(limit.amount.max(1));
+        let ratio = u64::try_from(ratio).unwrap_or(u64::MAX);
+        match &limit.kind {
+            ShownKind::Budget { highest, .. } => {
+                highest.note(ratio, end(counted, state, exchange.began));
+            }
+            // There is one count only: what it is now is what it is.
+            ShownKind::Shared { used, .. } => {
+                used.set(ratio, end(counted, state, exchange.began));
+            }
+            ShownKind::Quota { .. } => {}
         }
+    }
+}
+
+/// Until when a use is worth showing if nobody asks again: to the end of its period, or to the next
+/// whole number of windows.
+fn end(limit: &Limit, state: &LimitState, now: Timestamp) -> u64 {
+    match limit.counter.span() {
+        Span::Window(length) => {
+            let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1);
+            (now.as_millis() / length).saturating_add(2).saturating_mul(length)
+        }
+        Span::Period(_) => now.after(state.resets_in).as_millis() / 1_000 * 1_000,
+        // Once a request has ended, the next one tells.
+        Span::InFlight => u64::MAX,
     }
 }

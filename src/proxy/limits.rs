@@ -55,6 +55,14 @@ pub fn show(exchange: &Exchange, fields: &mut HeaderMap) {
                 fields.insert(COST_LIMIT, dollars.clone());
             }
             ShownKind::Budget { .. } => {}
+            // Less is left to all of them than to this caller alone: that is what binds it.
+            ShownKind::Shared { crowd: false, amount, .. } if limit.unit == Unit::Requests => {
+                let left = tightest.as_ref().map_or(1, |(_, _, own)| own.remaining);
+                if state.remaining < left {
+                    tightest = Some((amount, limit.amount, *state));
+                }
+            }
+            ShownKind::Shared { .. } => {}
         }
     }
     if let Some((amount, _, state)) = tightest {

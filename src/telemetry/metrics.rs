@@ -39,7 +39,7 @@ impl Protocol {
 
 type Named<T> = Mutex<BTreeMap<Arc<str>, Arc<T>>>;
 type Cells = BTreeMap<(Arc<str>, Arc<str>), Arc<Cell>>;
-type Budgets = BTreeMap<(Arc<str>, &'static str), Arc<BudgetUse>>;
+type Budgets = BTreeMap<(Arc<str>, Arc<str>), Arc<BudgetUse>>;
 
 /// The values of the label `reason`: how a tunnel may end.
 pub const TUNNEL_ENDS: [&str; 9] = [
@@ -64,6 +64,7 @@ pub struct Metrics {
     pub(super) upstream_waits: Named<Histogram>,
     pub(super) redactions: Named<Counter>,
     pub(super) budgets: Mutex<Budgets>,
+    pub(super) pools: Mutex<Budgets>,
     pub(super) endpoints: Named<EndpointCell>,
     pub(super) retries: [Counter; RETRY_REASONS.len()],
     /// Requests that were not sent again because the retry budget was spent.
@@ -215,6 +216,11 @@ impl BudgetUse {
         }
     }
 
+    /// Notes what is used now, whatever was used before.
+    pub fn set(&self, parts_per_million: u64, end_ms: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (parts_per_million, end_ms);
+    }
+
     /// The share at `now_ms`; 0 after the period's end.
     pub(super) fn ratio(&self, now_ms: u64) -> f64 {
         let (highest, end_ms) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,6 +238,7 @@ impl Metrics {
             upstream_waits: Mutex::default(),
             redactions: Mutex::default(),
             budgets: Mutex::default(),
+            pools: Mutex::default(),
             endpoints: Mutex::default(),
             retries: Default::default(),
             retries_denied: Counter::default(),
@@ -313,10 +320,16 @@ impl Metrics {
         }
     }
 
-    /// The use of one tier's budget; `period` is `day` or `month`.
-    pub fn budget_use(&self, tier: &Arc<str>, period: &'static str) -> Arc<BudgetUse> {
+    /// The use of one tier's budget; `period` is `day`, `week`, `month` or a window such as `24h`.
+    pub fn budget_use(&self, tier: &Arc<str>, period: &Arc<str>) -> Arc<BudgetUse> {
         let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(budgets.entry((Arc::clone(tier), period)).or_default())
+        Arc::clone(budgets.entry((Arc::clone(tier), Arc::clone(period))).or_default())
+    }
+
+    /// The use of one limit that all callers share, as it is written.
+    pub fn pool_use(&self, pool: &Arc<str>, limit: &str) -> Arc<BudgetUse> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(pools.entry((Arc::clone(pool), limit.into())).or_default())
     }
 
     /// The open connections that speak `protocol`.

@@ -191,7 +191,15 @@ impl Scrape {
         let budgets = metrics.budgets.lock().unwrap_or_else(PoisonError::into_inner);
         for ((tier, period), used) in budgets.iter() {
             let ratio = used.ratio(self.now.as_millis());
-            gauge_of(&mut family, &[("tier", &**tier), ("period", *period)], &ratio)?;
+            gauge_of(&mut family, &[("tier", &**tier), ("period", &**period)], &ratio)?;
+        }
+        drop(budgets);
+        let help = "Share of a limit that all callers share";
+        let mut family = page.gauge("weir_pool_used_ratio", help)?;
+        let pools = metrics.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((pool, limit), used) in pools.iter() {
+            let ratio = used.ratio(self.now.as_millis());
+            gauge_of(&mut family, &[("pool", &**pool), ("limit", &**limit)], &ratio)?;
         }
         let help = "Policy reloads since the start";
         let mut family = page.counter("weir_policy_reloads", help)?;

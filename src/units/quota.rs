@@ -1,6 +1,6 @@
 //! Bounds per sliding window: `3/hour`, `20000 tokens/minute`, `10MiB/day`, `5/10s`.
 
-use std::{fmt, num::NonZeroU64, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, num::NonZeroU64, str::FromStr, time::Duration};
 
 use super::{Bytes, UnitError, duration, split_number, written};
 
@@ -69,7 +69,7 @@ fn sized(text: &str) -> Result<(u64, Unit), UnitError> {
 }
 
 /// Reads the part after the slash.
-fn window_of(text: &str) -> Result<Duration, UnitError> {
+pub(super) fn window_of(text: &str) -> Result<Duration, UnitError> {
     if let Some((_, seconds)) = NAMED.iter().find(|(name, _)| *name == text) {
         return Ok(Duration::from_secs(*seconds));
     }
@@ -90,10 +90,15 @@ impl fmt::Display for Quota {
             Unit::Tokens => write!(f, "{} tokens/", self.amount)?,
             Unit::Bytes => write!(f, "{}/", Bytes(self.amount.get()))?,
         }
-        match NAMED.iter().find(|(_, seconds)| self.window == Duration::from_secs(*seconds)) {
-            Some((name, _)) => f.write_str(name),
-            None => write!(f, "{}", written(self.window)),
-        }
+        f.write_str(&window_name(self.window))
+    }
+}
+
+/// A window as the part after the slash.
+pub(super) fn window_name(window: Duration) -> Cow<'static, str> {
+    match NAMED.iter().find(|(_, seconds)| window == Duration::from_secs(*seconds)) {
+        Some((name, _)) => Cow::Borrowed(name),
+        None => Cow::Owned(written(window).to_string()),
     }
 }
 

@@ -7,6 +7,7 @@
 // A test that cannot go on has failed: panics are how it says so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod against;
 mod authority;
 mod bare;
 mod bare_http2;
@@ -45,6 +46,7 @@ mod curl;
 mod demo;
 mod dependencies;
 mod early_answers;
+mod edits;
 mod enforcement;
 mod grpc;
 mod headers;
@@ -83,6 +85,7 @@ mod supervision;
 mod tenants;
 mod tls;
 mod tokens;
+mod totals;
 mod trailers;
 mod upgrades;
 mod upstream_framing;

@@ -7,46 +7,73 @@ use http::HeaderValue;
 use super::{
     Compiler,
     away::{Rule, with_away},
+    limits::{self, Line},
     one_of, shared,
 };
 use crate::{
     policy::{
         calendar::{Calendar, Period},
         diagnostic::Diagnostic,
-        file::{AwayFile, Name, PolicyFile, Pool, StoreFile, TierFile},
-        limit::{Counter, Limit, Limits, Span, Unit},
+        file::{BudgetFile, Name, PolicyFile, Pool, TierFile, TotalFile},
+        limit::{Limit, Limits, Span},
         read::At,
         snapshot::{Operation, ShownKind, ShownLimit, Terms, Tier},
     },
     telemetry::Metrics,
-    units::{self, NanoUsd, Quota},
 };
 
-/// One tier's zone, as often as it is needed.
-pub(super) struct Calendars(Vec<(String, String)>);
-
 impl Compiler<'_> {
-    /// Quotas name operations, zones exist, budgets can be spent.
-    pub(super) fn check_tiers(&mut self) -> Calendars {
+    /// Quotas name operations, zones exist, budgets can be spent, former names are free.
+    pub(super) fn check_tiers(&mut self) {
         let file = self.file;
-        let mut zones = Vec::new();
         for tier in &file.tiers {
-            for written in &tier.quotas {
+            let total = tier.total.as_ref();
+            let pools = tier.quotas.iter().chain(total.into_iter().flat_map(|total| &total.quotas));
+            for written in pools {
                 if let Pool::Operation(name) = &written.pool.value {
                     self.check_operation(name, &written.pool);
                 }
             }
-            let zone = &tier.budget.zone;
-            match Calendar::new(Period::Day, &zone.value) {
-                Ok(_) => zones.push((tier.name.value.as_str().to_owned(), zone.value.clone())),
-                Err(_) => {
-                    let error = Diagnostic::error("this time zone is not known").at(zone.span, "");
-                    self.error(error.help("write a name of the IANA database: \"Europe/Berlin\""));
-                }
+            self.check_zone(&tier.budget);
+            // A total without a zone has the tier's, and its problem is told already.
+            let other = |total: &&TotalFile| total.budget.zone.value != tier.budget.zone.value;
+            if let Some(total) = total.filter(other) {
+                self.check_zone(&total.budget);
             }
             self.warn_of_unaffordable(tier);
         }
-        Calendars(zones)
+        let of_operations = file.operations.iter().filter_map(|operation| operation.total.as_ref());
+        of_operations.for_each(|total| self.check_zone(&total.budget));
+        let tiers = file.tiers.iter().map(|tier| (&tier.name, &tier.renamed_from));
+        self.check_former("tier", &tiers.collect::<Vec<_>>());
+        let operations = file.operations.iter();
+        let operations = operations.map(|operation| (&operation.name, &operation.renamed_from));
+        self.check_former("operation", &operations.collect::<Vec<_>>());
+    }
+
+    fn check_zone(&mut self, budget: &BudgetFile) {
+        let zone = &budget.zone;
+        if Calendar::new(Period::Day, &zone.value).is_err() {
+            let error = Diagnostic::error("this time zone is not known").at(zone.span, "");
+            self.error(error.help("write a name of the IANA database: \"Europe/Berlin\""));
+        }
+    }
+
+    /// What still exists under its name keeps its counts itself, and two heirs would both count them.
+    fn check_former(&mut self, kind: &str, all: &[(&At<Name>, &Vec<At<Name>>)]) {
+        let mut taken: Vec<&At<Name>> = Vec::new();
+        for former in all.iter().flat_map(|(_, former)| former.iter()) {
+            let message = if all.iter().any(|(name, _)| name.value == former.value) {
+                format!("{kind} `{}` is still there, so nothing was renamed from it", former.value)
+            } else if taken.iter().any(|other| other.value == former.value) {
+                format!("two {kind}s were renamed from `{}`", former.value)
+            } else {
+                taken.push(former);
+                continue;
+            };
+            let error = Diagnostic::error(message).at(former.span, "");
+            self.error(error.help("name what it was called before, and nothing that exists"));
+        }
     }
 
     fn check_operation(&mut self, name: &Name, at: &At<Pool>) {
@@ -59,8 +86,10 @@ impl Compiler<'_> {
     }
 
     fn warn_of_unaffordable(&mut self, tier: &TierFile) {
-        let budgets = [tier.budget.day, tier.budget.month];
-        let Some(smallest) = budgets.into_iter().flatten().min_by_key(|budget| budget.value) else {
+        let budgets = tier.budget.periods().into_iter().flatten();
+        let rolling = tier.budget.rolling.iter();
+        let rolling = rolling.map(|bound| bound.map(|bound| bound.amount));
+        let Some(smallest) = budgets.chain(rolling).min_by_key(|budget| budget.value) else {
             return;
         };
         for operation in &self.file.operations {
@@ -92,7 +121,6 @@ pub(super) fn build(
     file: &PolicyFile,
     operations: &[Operation],
     tiers: &[Tier],
-    calendars: &Calendars,
     metrics: &Metrics,
 ) -> Vec<Terms> {
     let none: Arc<str> = "none".into();
@@ -107,13 +135,15 @@ pub(super) fn build(
                     let allowed = written.tiers.as_ref().is_none_or(|tiers| {
                         tiers.iter().any(|name| name.value == written_tier.name.value)
                     });
-                    let name = &written.name.value;
-                    let lines = || lines(written_tier, name, &file.store, calendars, metrics);
-                    let inner = written.messages.charged.value.then(lines);
+                    let both = || {
+                        let own = limits::own(written_tier, written, &file.store, metrics);
+                        let all = (written_tier, written, &file.store);
+                        (own, limits::shared_by_all(all, metrics))
+                    };
                     let rest = Rule::of(written_tier.away, &file.store);
-                    let mut terms = terms(allowed, written_tier, lines(), rest, cell);
-                    if let Some(inner) = inner {
-                        terms.message_limits = uncrowded(inner, rest);
+                    let mut terms = terms(allowed, written_tier, both(), rest, cell);
+                    if written.messages.charged.value {
+                        terms.message_limits = uncrowded(both(), rest);
                     }
                     terms
                 }
@@ -131,125 +161,45 @@ pub(super) fn build(
     all
 }
 
-type Line = (Limit, (ShownLimit, Rule));
-
 fn terms(
     allowed: bool,
     tier: &TierFile,
-    lines: Vec<Line>,
+    (own, shared): (Vec<Line>, Vec<Line>),
     rest: Rule,
     cell: Arc<crate::telemetry::Cell>,
 ) -> Terms {
-    let (limits, told): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
-    let (shown, rules): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+    let (limits, told): (Vec<_>, Vec<_>) = own.into_iter().unzip();
+    let (pools, more): (Vec<_>, Vec<_>) = shared.into_iter().unzip();
+    let (mut shown, mut rules): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+    let policy_header = policy_header(&limits, &shown);
+    for (more, rule) in more {
+        shown.push(more);
+        rules.push(rule);
+    }
     let concurrency = tier.concurrency.and_then(|bound| NonZeroU32::new(bound.value));
+    let (limits, pools) = (limits.into(), pools.into());
+    let limits = Limits { limits, pools, concurrency, ..Limits::default() };
     Terms {
         allowed,
-        policy_header: policy_header(&limits, &shown),
-        limits: with_away(
-            Limits { limits: limits.into(), concurrency, ..Limits::default() },
-            &rules,
-            rest,
-        ),
+        policy_header,
+        limits: with_away(limits, &rules, rest),
         message_limits: Arc::default(),
         shown,
         cell,
     }
 }
 
-/// The limits of what happens inside a request that is in flight already.
-fn uncrowded(lines: Vec<Line>, rest: Rule) -> Arc<Limits> {
-    let (limits, told): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
-    let rules: Vec<_> = told.into_iter().map(|(_, rule)| rule).collect();
-    with_away(Limits { limits: limits.into(), ..Limits::default() }, &rules, rest)
-}
-
-/// The quotas and budgets that one operation meets in `tier`.
-fn lines(
-    tier: &TierFile,
-    operation: &Name,
-    store: &StoreFile,
-    calendars: &Calendars,
-    metrics: &Metrics,
-) -> Vec<Line> {
-    let rule = |written: AwayFile| Rule::of(written.below(tier.away), store);
-    let mut lines = Vec::new();
-    for written in &tier.quotas {
-        let scope = match &written.pool.value {
-            Pool::All => "*",
-            Pool::Operation(name) if name == operation => name.as_str(),
-            Pool::Operation(_) => continue,
-        };
-        for (quota, away) in written.quotas.iter().zip(&written.away) {
-            let (limit, shown) = quota_line(scope, &quota.value);
-            lines.push((limit, (shown, rule(*away))));
-        }
-    }
-    let zone = calendars.0.iter().find(|(name, _)| name == tier.name.value.as_str());
-    let budgets = [(Period::Day, tier.budget.day), (Period::Month, tier.budget.month)];
-    for (period, amount) in budgets {
-        let calendar = zone.and_then(|(_, zone)| Calendar::new(period, zone).ok());
-        if let (Some(amount), Some(calendar)) = (amount, calendar) {
-            let (limit, shown) = budget_line(tier, period, calendar, amount.value, metrics);
-            lines.push((limit, (shown, rule(tier.budget.away))));
-        }
-    }
-    lines
-}
-
-fn quota_line(scope: &str, quota: &Quota) -> (Limit, ShownLimit) {
-    let unit = match quota.unit {
-        units::Unit::Requests => Unit::Requests,
-        units::Unit::Tokens => Unit::Tokens,
-        units::Unit::Bytes => Unit::Bytes,
+/// The limits of what happens inside a request that is in flight already. Every index stays what it
+/// is: a bound on requests in flight becomes one that is never met.
+fn uncrowded((own, shared): (Vec<Line>, Vec<Line>), rest: Rule) -> Arc<Limits> {
+    let rules: Vec<_> = own.iter().chain(&shared).map(|(_, (_, rule))| *rule).collect();
+    let limits = own.into_iter().map(|(limit, _)| limit).collect();
+    let unmet = |(limit, _): Line| match limit.counter.span() {
+        Span::InFlight => Limit { amount: u64::MAX, ..limit },
+        Span::Window(_) | Span::Period(_) => limit,
     };
-    let written = quota.to_string();
-    let window = written.rsplit('/').next().unwrap_or_default();
-    let own = if scope == "*" { "all" } else { scope };
-    let kind = if unit == Unit::Requests { String::new() } else { format!("{unit}-") };
-    let what = if scope == "*" { format!("{unit}") } else { format!("{scope} {unit}") };
-    let phrase = match window {
-        "second" | "minute" | "hour" | "day" => format!("{what} of this {window}"),
-        _ => format!("{what} of any {window}"),
-    };
-    let amount = quota.amount.get();
-    let shown = ShownLimit {
-        phrase,
-        unit,
-        amount,
-        kind: ShownKind::Quota {
-            item: format!("\"{own}-{kind}{window}\";r="),
-            amount: HeaderValue::from(amount),
-        },
-        written,
-    };
-    (Limit { counter: Counter::new(scope, unit, Span::Window(quota.window)), amount }, shown)
-}
-
-fn budget_line(
-    tier: &TierFile,
-    period: Period,
-    calendar: Calendar,
-    amount: NanoUsd,
-    metrics: &Metrics,
-) -> (Limit, ShownLimit) {
-    let (name, phrase) = match period {
-        Period::Month => ("month", "this month"),
-        _ => ("day", "today"),
-    };
-    let shown = ShownLimit {
-        written: format!("{amount}/{name}"),
-        phrase: format!("your budget of {amount} for {phrase}"),
-        unit: Unit::NanoUsd,
-        amount: amount.0,
-        kind: ShownKind::Budget {
-            daily: period == Period::Day,
-            dollars: value(&amount.dollars(4).to_string()),
-            highest: metrics.budget_use(&shared(&tier.name.value), name),
-        },
-    };
-    let counter = Counter::new("*", Unit::NanoUsd, Span::Period(calendar));
-    (Limit { counter, amount: amount.0 }, shown)
+    let pools = shared.into_iter().map(unmet).collect();
+    with_away(Limits { limits, pools, ..Limits::default() }, &rules, rest)
 }
 
 /// `RateLimit-Policy`: one item per quota.
@@ -270,6 +220,6 @@ fn policy_header(limits: &[Limit], shown: &[ShownLimit]) -> Option<HeaderValue> 
 }
 
 /// Names and numbers of the policy are visible ASCII, so they are header values.
-fn value(text: &str) -> HeaderValue {
+pub(super) fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unnamed"))
 }

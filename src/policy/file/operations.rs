@@ -9,8 +9,8 @@ use super::super::{
     read::{At, Parsed, Table, Wrong},
 };
 use super::{
-    ForeignOrigins, MessagesFile, MeteringFile, Name, RequestRulesFile, Upgrade, messages,
-    metering, request,
+    ForeignOrigins, MessagesFile, MeteringFile, Name, RequestRulesFile, TotalFile, Upgrade,
+    messages, metering, request, total,
 };
 use crate::units::NanoUsd;
 
@@ -43,6 +43,10 @@ pub struct OperationFile {
     pub max_lifetime: Option<At<Duration>>,
     /// What becomes of requests from origins that the policy does not name. Default `forward`.
     pub foreign_origins: At<ForeignOrigins>,
+    /// What all subjects share, whatever their tier. Default: nothing.
+    pub total: Option<TotalFile>,
+    /// What the operation was called before, the latest first: what was used counts on. Default: nothing.
+    pub renamed_from: Vec<At<Name>>,
 }
 
 /// A method and a path pattern.
@@ -100,6 +104,8 @@ fn operation(table: &mut Table<'_, '_>, name: Option<At<Name>>) -> Option<Operat
     let messages = messages(table, upgrade.is_empty());
     let max_lifetime = table.optional_within("max_lifetime", Duration::from_secs(1)..=MAX_LIFETIME);
     let foreign_origins = table.or("foreign_origins", ForeignOrigins::Forward);
+    let total = total::of_operation(table);
+    let renamed_from = total::former(table);
     Some(OperationFile {
         name: name?,
         routes: routes?,
@@ -111,6 +117,8 @@ fn operation(table: &mut Table<'_, '_>, name: Option<At<Name>>) -> Option<Operat
         messages,
         max_lifetime,
         foreign_origins,
+        total,
+        renamed_from,
     })
 }
 

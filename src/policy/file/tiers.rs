@@ -4,11 +4,8 @@ use super::super::{
     diagnostic::Diagnostic,
     read::{At, Named, Table, Value},
 };
-use super::{AwayFile, Name, away, name};
-use crate::units::{NanoUsd, Quota, Unit};
-
-/// A budget above this, for one subject, is probably a slip of the decimal point.
-const PLAUSIBLE: NanoUsd = NanoUsd::dollars_whole(1_000_000);
+use super::{AwayFile, BudgetFile, Name, TotalFile, away, budget, name, total};
+use crate::units::Quota;
 
 /// One tier.
 #[derive(Debug, Clone)]
@@ -23,6 +20,10 @@ pub struct TierFile {
     pub concurrency: Option<At<u32>>,
     /// What holds while the store is away, for whichever limit says nothing else. Default: as for the store.
     pub away: AwayFile,
+    /// What all subjects of the tier share. Default: nothing.
+    pub total: Option<TotalFile>,
+    /// What the tier was called before, the latest first: its total keeps its use. Default: nothing.
+    pub renamed_from: Vec<At<Name>>,
 }
 
 /// The quotas of one pool.
@@ -45,19 +46,6 @@ pub enum Pool {
     Operation(Name),
 }
 
-/// Bounds in money, per subject.
-#[derive(Debug, Clone)]
-pub struct BudgetFile {
-    /// Per calendar day, above $0. Default: not bounded.
-    pub day: Option<At<NanoUsd>>,
-    /// Per calendar month, above $0. Default: not bounded.
-    pub month: Option<At<NanoUsd>>,
-    /// The time zone in which days and months begin, an IANA name that is not looked up here. Default `UTC`.
-    pub zone: At<String>,
-    /// What holds for both while the store is away. Default: as for the tier.
-    pub away: AwayFile,
-}
-
 pub(super) fn read(root: &mut Table<'_, '_>) -> (Vec<TierFile>, bool) {
     let none = Diagnostic::error("the policy has no tier");
     let none = none.help("add [tiers.<name>] with quotas = { \"*\" = \"60/minute\" }");
@@ -72,17 +60,19 @@ fn tier(table: &mut Table<'_, '_>, name: Option<At<Name>>) -> Option<TierFile> {
         );
     }
     let quotas = table.table("quotas", pools).unwrap_or_default();
-    let budget = table.table_or_empty("budget", budget);
+    let budget = table.table_or_empty("budget", |table| budget::read(table, None));
     let concurrency = table.optional_within("concurrency", 1..=100_000);
     let away = away::read(table);
-    Some(TierFile { name: name?, quotas, budget, concurrency, away })
+    let total = total::of_tier(table, &budget);
+    let renamed_from = total::former(table);
+    Some(TierFile { name: name?, quotas, budget, concurrency, away, total, renamed_from })
 }
 
-fn pools(table: &mut Table<'_, '_>) -> Vec<PoolFile> {
+pub(super) fn pools(table: &mut Table<'_, '_>) -> Vec<PoolFile> {
     let entries = table.named();
     let read = |entry: &Named<'_, '_>| {
         let pool = pool(entry);
-        let (quotas, away) = quotas(table, entry).into_iter().unzip();
+        let (quotas, away) = quotas(table, &entry.value).into_iter().unzip();
         Some(PoolFile { pool: pool?, quotas, away })
     };
     entries.iter().filter_map(read).collect()
@@ -95,19 +85,17 @@ fn pool(entry: &Named<'_, '_>) -> Option<At<Pool>> {
     }
 }
 
-fn quotas(table: &Table<'_, '_>, entry: &Named<'_, '_>) -> Vec<(At<Quota>, AwayFile)> {
-    let values = entry.value.one_or_many();
+/// Reads one quota or several.
+pub(super) fn quotas(table: &Table<'_, '_>, value: &Value<'_, '_>) -> Vec<(At<Quota>, AwayFile)> {
+    let values = value.one_or_many();
     if values.is_empty() {
-        entry.value.refuse(
+        value.refuse(
             "this list has no quota in it",
             "write a quota such as \"60/minute\", or leave the key out",
         );
     }
     let read: Vec<_> = values.iter().filter_map(quota).collect();
     let quotas: Vec<At<Quota>> = read.iter().map(|(quota, _)| *quota).collect();
-    for quota in quotas.iter().filter(|quota| quota.value.unit != Unit::Requests) {
-        table.not_yet_at(quota.span, "a quota in tokens or bytes");
-    }
     let windows = quotas.iter().map(|quota| ((quota.value.unit, quota.value.window), quota.span));
     let message = "two quotas of one pool have the same unit and window";
     table.reader().refuse_repeated(windows, message, "keep the smaller one");
@@ -125,34 +113,4 @@ fn quota(value: &Value<'_, '_>) -> Option<(At<Quota>, AwayFile)> {
         Some((quota?, away))
     };
     value.table(read)?
-}
-
-fn budget(table: &mut Table<'_, '_>) -> BudgetFile {
-    let budget = BudgetFile {
-        day: amount(table, "day"),
-        month: amount(table, "month"),
-        zone: table.or("zone", "UTC".to_owned()),
-        away: away::read(table),
-    };
-    if let (Some(day), Some(month)) = (&budget.day, &budget.month)
-        && day.value > month.value
-    {
-        let warning = Diagnostic::warning("the day's budget is larger than the month's");
-        let warning = warning.at(day.span, "never reached").at(month.span, "spent before");
-        table.reader().push(warning.help("write a day's budget below the month's"));
-    }
-    budget
-}
-
-fn amount(table: &mut Table<'_, '_>, key: &'static str) -> Option<At<NanoUsd>> {
-    let value = table.value(key)?;
-    let amount: At<NanoUsd> = value.at()?;
-    if amount.value == NanoUsd::ZERO {
-        value.refuse("a budget is more than nothing", format!("leave `{key}` out for no bound"));
-    }
-    if amount.value > PLAUSIBLE {
-        let warning = Diagnostic::warning(format!("one subject may spend more than {PLAUSIBLE}"));
-        table.reader().push(warning.at(amount.span, "").help("look at the decimal point"));
-    }
-    Some(amount)
 }

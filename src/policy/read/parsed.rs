@@ -6,7 +6,7 @@ use http::{HeaderName, Method};
 
 use super::suggest;
 use crate::units::{
-    Bytes, DurationRange, NanoUsd, Network, Percent, Quota, Rate, UnitError, duration,
+    Bytes, DurationRange, NanoUsd, Network, Percent, Quota, Rate, Rolling, UnitError, duration,
 };
 
 /// Why a string is not what it should be. Neither text contains the string.
@@ -94,6 +94,7 @@ unit!(Rate, "a rate such as \"240B/s\"");
 unit!(NanoUsd, "an amount of money such as \"$0.03\"");
 unit!(Percent, "a share such as \"25%\"");
 unit!(Quota, "a quota such as \"3/hour\"");
+unit!(Rolling, "a rolling budget such as \"$5/24h\"");
 unit!(Network, "a network such as \"10.0.0.0/8\"");
 unit!(DurationRange, "a range of time such as \"100ms..2s\"");
 

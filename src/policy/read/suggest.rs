@@ -4,7 +4,7 @@
 const MAX_WORD: usize = 64;
 
 /// Tables in which a key is usual, for keys that stand in the wrong one.
-const HOMES: [(&str, &str); 17] = [
+const HOMES: [(&str, &str); 20] = [
     ("unknown_model", "at the top of the file, above the first table"),
     ("content_types", "in [operations.<name>.request]"),
     ("max_depth", "in [operations.<name>.request]"),
@@ -19,6 +19,9 @@ const HOMES: [(&str, &str); 17] = [
     ("quotas", "in [tiers.<name>]"),
     ("budget", "in [tiers.<name>]"),
     ("concurrency", "in [tiers.<name>]"),
+    ("total", "in [tiers.<name>] or [operations.<name>]"),
+    ("renamed_from", "in [tiers.<name>] or [operations.<name>]"),
+    ("rolling", "in budget, in [tiers.<name>]"),
     ("certificate", "in [listen]"),
     ("max_body", "in [request] or [operations.<name>.request]"),
     ("max_header_count", "in [request]"),

@@ -347,6 +347,12 @@ async fn sweep(shared: Arc<Shared>) {
         tokio::time::sleep(SWEEP).await;
         shared.ledger.sweep(shared.clock.now());
         shared.settlements.sweep(shared.clock.now());
-        shared.telemetry.metrics.store_up.set(i64::from(shared.ledger.is_up()));
+        let metrics = &shared.telemetry.metrics;
+        metrics.store_up.set(i64::from(shared.ledger.is_up()));
+        if let Ledger::Redis(store) = &*shared.ledger {
+            let (redis, count) = (store.authority(), |n| i64::try_from(n).unwrap_or(i64::MAX));
+            metrics.store_commands.set(count(redis.calls()));
+            metrics.store_connections.set(count(redis.connections()));
+        }
     }
 }

@@ -45,6 +45,11 @@ fn the_operations_page_works() {
 }
 
 #[test]
+fn the_store_page_works() {
+    run_blocks_of("docs/store.md");
+}
+
+#[test]
 fn the_errors_page_works() {
     run_blocks_of("docs/errors.md");
 }

@@ -87,6 +87,10 @@ pub struct Metrics {
     pub store_kind: ArcSwap<String>,
     /// Time that decisions took in the store.
     pub store_wait: Histogram,
+    /// Commands that were sent to the store's server.
+    pub store_commands: Gauge,
+    /// Connections to it that were made.
+    pub store_connections: Gauge,
     pub(super) stand_ins: [Counter; 3],
     /// Entries that the store has yet to hear.
     pub journal_depth: Gauge,
@@ -251,6 +255,8 @@ impl Metrics {
             store_up: Gauge::default(),
             store_kind: ArcSwap::default(),
             store_wait: Histogram::new(OVERHEAD_BOUNDS),
+            store_commands: Gauge::default(),
+            store_connections: Gauge::default(),
             stand_ins: Default::default(),
             journal_depth: Gauge::default(),
             reconciled: Counter::default(),

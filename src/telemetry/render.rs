@@ -221,6 +221,21 @@ impl Scrape {
         let help = "Time that decisions took in the store";
         let mut family = page.histogram("weir_store_operation_duration_seconds", help)?;
         histogram(&mut family.encode_family(&[("kind", kind.as_str())])?, &metrics.store_wait)?;
+        for (name, help, count) in [
+            (
+                "weir_store_commands",
+                "Commands that were sent to the store's server",
+                &metrics.store_commands,
+            ),
+            (
+                "weir_store_connections",
+                "Connections that were made to the store's server",
+                &metrics.store_connections,
+            ),
+        ] {
+            let mut family = page.counter(name, help)?;
+            count_of(&mut family, &[("kind", kind.as_str())], &count.value().unsigned_abs())?;
+        }
         self.outage(page, kind.as_str())
     }
 

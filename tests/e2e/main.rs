@@ -76,6 +76,7 @@ mod sdk_streams;
 mod sdk_websocket;
 mod secrecy;
 mod seeing;
+mod shared_limits;
 mod slow;
 mod smuggling;
 mod spoofing;

@@ -63,7 +63,7 @@ impl Server {
 
     /// Tells all entries, those of one subject and journal in one command where they fit.
     async fn import(&self, entries: &[Entry]) -> Result<(), StoreError> {
-        let mut changes: BTreeMap<(&str, u128), Vec<(u64, u64, &[Move])>> = BTreeMap::new();
+        let mut changes: BTreeMap<(&str, u128), Vec<Change<'_>>> = BTreeMap::new();
         for entry in entries {
             match &entry.deed {
                 Deed::Change { subject, at, moves } => changes
@@ -98,13 +98,13 @@ impl Server {
     }
 }
 
+/// Sequence, instant, and what changed.
+type Change<'m> = (u64, u64, &'m [Move]);
+
 /// Parts of about [`MOVES`] moves, at least one change each.
-fn chunks<'c, 'm>(
-    changes: &'c [(u64, u64, &'m [Move])],
-) -> impl Iterator<Item = &'c [(u64, u64, &'m [Move])]> {
-    changes.chunks(
-        (MOVES / changes.iter().map(|change| change.2.len()).max().unwrap_or(1).max(1)).max(1),
-    )
+fn chunks<'c, 'm>(changes: &'c [Change<'m>]) -> impl Iterator<Item = &'c [Change<'m>]> {
+    let most = changes.iter().map(|change| change.2.len()).max().unwrap_or(1).max(1);
+    changes.chunks((MOVES / most).max(1))
 }
 
 fn put_move(call: &mut Invocation, step: &Move) {

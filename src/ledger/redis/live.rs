@@ -16,10 +16,13 @@ const SHARDS: usize = 16;
 /// The accounts that a hold is in.
 pub(super) type Keys = Arc<[String]>;
 
+/// Where each hold is, and when it was renewed.
+type Holds = HashMap<u64, (Keys, Instant), RandomState>;
+
 /// Holds in flight, by serial number.
 #[derive(Default)]
 pub(super) struct Live {
-    shards: [Mutex<HashMap<u64, (Keys, Instant), RandomState>>; SHARDS],
+    shards: [Mutex<Holds>; SHARDS],
 }
 
 impl Live {
@@ -47,7 +50,7 @@ impl Live {
         due.into_iter().collect()
     }
 
-    fn shard(&self, serial: u64) -> MutexGuard<'_, HashMap<u64, (Keys, Instant), RandomState>> {
+    fn shard(&self, serial: u64) -> MutexGuard<'_, Holds> {
         let shard = &self.shards[serial as usize % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -191,7 +191,9 @@ impl Server {
         for (side, hold) in pending {
             held.side(side == Side::Pools).push(hold.keep());
         }
-        whole.map(|verdict| Ok((verdict, held))).ok_or(StoreError::Away)
+        // There is a side at least.
+        let verdict = whole.ok_or(StoreError::Away)?;
+        Ok(Ok((verdict, held)))
     }
 
     /// The commands that a decision takes, and the accounts of each.

@@ -84,10 +84,10 @@ impl Shares {
             return Found::Ask(1);
         };
         lane.last = now;
-        if let Some(share) = &lane.share {
-            if let Some((stamp, standing)) = share.spend(amounts, now) {
-                return Found::Spent(Arc::clone(share), stamp, standing);
-            }
+        if let Some(share) = &lane.share
+            && let Some((stamp, standing)) = share.spend(amounts, now)
+        {
+            return Found::Spent(Arc::clone(share), stamp, standing);
         }
         if lane.drawing {
             return Found::Ask(1);

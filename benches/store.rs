@@ -1,0 +1,135 @@
+//! Measures what a decision costs on each store: `cargo bench --bench store`.
+//!
+//! Starts a `redis-server` of its own. "Direct" asks it for every request, "leased" draws shares.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir::clock::Clock;
+use weir::ledger::{Decision, Demand, Embedded, Options, Outcome, Redis, Store};
+use weir::policy::calendar::{Calendar, Period};
+use weir::policy::compile::{OnExpired, RedisSettings};
+use weir::policy::limit::{Counter, Limit, Limits, Span, Unit};
+use weir::policy::redis_url::RedisUrl;
+use weir::units::{NanoUsd, Percent};
+
+const ROUNDS: u64 = 200_000;
+const TASKS: u64 = 64;
+
+/// A server without persistence, on a free port.
+struct Server(Child, u16);
+
+impl Server {
+    fn start() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
+        let child = command.stdout(Stdio::null()).spawn().expect("redis-server is installed");
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self(child, port)
+    }
+
+    fn store(&self, share: u16) -> Redis {
+        let settings = RedisSettings {
+            url: RedisUrl::parse(&format!("redis://127.0.0.1:{}", self.1)).expect("a URL"),
+            deadline: Duration::from_secs(5),
+            lease: Duration::from_secs(10),
+            share: Percent::whole(share),
+            on_expired: OnExpired::Charge,
+            ca: None,
+            own: None,
+        };
+        Redis::open(&settings).expect("a store")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Two windows and two budgets, as a tier has them, all far.
+fn limits() -> Arc<Limits> {
+    let limit = |scope: &str, unit, span| Limit {
+        counter: Counter::new(scope, unit, span),
+        amount: 1 << 52,
+    };
+    let budget =
+        |period| Span::Period(Calendar::new(period, "Europe/Berlin").expect("a known zone"));
+    let limits = Box::new([
+        limit("chat", Unit::Requests, Span::Window(Duration::from_secs(3600))),
+        limit("*", Unit::Requests, Span::Window(Duration::from_secs(60))),
+        limit("*", Unit::NanoUsd, budget(Period::Day)),
+        limit("*", Unit::NanoUsd, budget(Period::Month)),
+    ]);
+    Arc::new(Limits { limits, ..Limits::default() })
+}
+
+async fn rounds<S: Store>(store: Arc<S>, subjects: u64, rounds: u64) {
+    let limits = limits();
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..TASKS {
+        let (store, limits) = (Arc::clone(&store), Arc::clone(&limits));
+        tasks.spawn(async move {
+            for round in 0..rounds / TASKS {
+                let subject = format!("user-{}", (task + round * TASKS) % subjects);
+                let (subject, cost, now) = (&*subject, NanoUsd(20_000), Clock::System.now());
+                let demand = Demand {
+                    subject,
+                    limits: &limits,
+                    cost,
+                    tokens: 0,
+                    bytes: 0,
+                    now,
+                    enforce: true,
+                };
+                if let Ok(Decision::Admitted(hold, _)) = store.reserve(demand).await {
+                    store.settle(hold, Outcome::Keep, now);
+                }
+            }
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// All threads of this process.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    Duration::from_millis((ticks(12) + ticks(13)) * 10)
+}
+
+async fn measure<S: Store>(name: &str, store: Arc<S>, count: u64, calls: impl Fn(&S) -> u64) {
+    for subjects in [1, 100] {
+        let (start, before, asked) = (Instant::now(), cpu(), calls(&store));
+        rounds(Arc::clone(&store), subjects, count).await;
+        let (wall, used) = (start.elapsed(), cpu().saturating_sub(before));
+        println!(
+            "{name:14} {subjects:4} subjects: {:9.0} decisions/s, {:6.2} us CPU each, {:.4} commands each",
+            count as f64 / wall.as_secs_f64(),
+            used.as_secs_f64() * 1e6 / count as f64,
+            (calls(&store) - asked) as f64 / count as f64,
+        );
+    }
+}
+
+/// Prints one line per store and number of subjects; the direct one sends a settlement per decision, too.
+#[tokio::main]
+async fn main() {
+    let directory = Path::new("target/store-bench");
+    let embedded = Embedded::open(directory, Options::default()).expect("a store");
+    measure("embedded", Arc::new(embedded), ROUNDS, |_| 0).await;
+    let server = Server::start();
+    measure("Redis direct", Arc::new(server.store(0)), ROUNDS / 4, Redis::calls).await;
+    measure("Redis leased", Arc::new(server.store(10)), ROUNDS, Redis::calls).await;
+}

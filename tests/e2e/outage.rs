@@ -404,8 +404,9 @@ fn a_redis_that_lost_its_books_is_noticed() {
         assert_eq!(replica.client.get("/u/a/x").send().await.status, 200);
         assert!(rig.keeper.ask("FLUSHALL").await.starts_with("+OK"));
         replica.metric_is("weir_store_books_changed_total{kind=\"redis\"}", 1.0).await;
-        let said =
-            |line: &serde_json::Value| line["message"].to_string().contains("restarted, replaced or emptied");
+        let said = |line: &serde_json::Value| {
+            line["message"].to_string().contains("restarted, replaced or emptied")
+        };
         replica.logged("the loss is said", said).await;
         assert_eq!(replica.client.get("/u/a/x").send().await.status, 200);
     });

@@ -25,6 +25,7 @@ mod kind {
 
 /// One record.
 #[derive(Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "moved once, into a batch; heads are rare")]
 pub(super) enum Record {
     /// The journal that the following entries belong to.
     Head(u128),

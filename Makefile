@@ -53,8 +53,8 @@ bench: ## measure Weir against its peers on this machine
 soak: ## hold and drive Weir for long; fails when memory or descriptors do not come back
 	benches/soak.sh
 
-fuzz: ## look for inputs that break the parsers
-	@echo "There are no fuzz targets yet; property tests run with make test."
+fuzz: ## look for inputs that break the parsers, SECONDS=20 for each
+	fuzz/run.sh $(or $(SECONDS),20)
 
 demo: ## a sample agent and the proxy in front of it
 	$(CARGO) run --locked --release -- demo

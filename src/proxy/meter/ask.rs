@@ -119,15 +119,8 @@ impl Meter {
     ) -> Result<Result<Standing, Refused>, StoreError> {
         let subject = std::sync::Arc::clone(hold.subject());
         let Booked { cost, tokens, bytes } = wanted;
-        let demand = Demand {
-            subject: &subject,
-            limits: &self.limits,
-            cost,
-            tokens,
-            bytes,
-            now,
-            enforce,
-        };
+        let demand =
+            Demand { subject: &subject, limits: &self.limits, cost, tokens, bytes, now, enforce };
         let asked = Instant::now();
         let answer = shared.ledger.raise(hold, demand).await;
         shared.telemetry.metrics.store_wait.observe(asked.elapsed());

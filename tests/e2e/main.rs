@@ -55,6 +55,7 @@ mod lifecycle;
 mod limits;
 mod listeners;
 mod mcp;
+mod metered_streams;
 mod metering;
 mod metrics;
 mod outage;

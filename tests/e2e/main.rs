@@ -19,6 +19,7 @@ mod frames;
 mod harness;
 mod issuer;
 mod keeper;
+mod load;
 mod origin;
 mod pki;
 mod plan;

@@ -3,17 +3,8 @@
 //! Real servers and processes: three replicas, one Redis, stopped in each of the ways in which one
 //! stops. Afterwards the sum in Redis is what the service says that it served, to the nano-dollar.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
-use tokio::task::JoinSet;
 use weir::{
     clock::Clock,
     ledger::{Redis, Store as _},
@@ -26,8 +17,9 @@ use weir::{
 };
 
 use crate::{
-    harness::{run, until, until_async},
+    harness::{run, until_async},
     keeper::{Keeper, Line},
+    load::Load,
     origin::Origin,
     plan::Plan,
     sidecar::Sidecar,
@@ -135,60 +127,6 @@ fn observer(address: SocketAddr) -> Redis {
     Redis::open(&settings).unwrap()
 }
 
-/// Callers that ask again and again, and what they were answered.
-struct Load {
-    stop: Arc<AtomicBool>,
-    done: Vec<Arc<AtomicUsize>>,
-    callers: JoinSet<BTreeMap<u16, usize>>,
-}
-
-impl Load {
-    /// One caller per replica and path.
-    fn on(rig: &Rig, paths: &[&str]) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut load = Self { stop, done: Vec::new(), callers: JoinSet::new() };
-        for replica in &rig.replicas {
-            for path in paths {
-                let (client, path) = (replica.client.clone(), (*path).to_owned());
-                let (stop, done) = (Arc::clone(&load.stop), Arc::new(AtomicUsize::new(0)));
-                load.done.push(Arc::clone(&done));
-                load.callers.spawn(async move {
-                    let (mut told, mut connection) = (BTreeMap::new(), client.h1().await);
-                    while !stop.load(Relaxed) {
-                        let answer = client.get(&path).on(&mut connection).await;
-                        *told.entry(answer.status.as_u16()).or_default() += 1;
-                        done.fetch_add(1, Relaxed);
-                    }
-                    told
-                });
-            }
-        }
-        load
-    }
-
-    /// Waits until each caller has had this many more answers.
-    async fn goes_on(&self, more: usize) {
-        let goals: Vec<_> = self.done.iter().map(|done| done.load(Relaxed) + more).collect();
-        until("every caller goes on", || {
-            let all = self.done.iter().zip(&goals).all(|(done, goal)| done.load(Relaxed) >= *goal);
-            all.then_some(())
-        })
-        .await;
-    }
-
-    /// All answers by status.
-    async fn ends(self) -> BTreeMap<u16, usize> {
-        self.stop.store(true, Relaxed);
-        let mut all = BTreeMap::new();
-        for told in self.callers.join_all().await {
-            for (status, count) in told {
-                *all.entry(status).or_default() += count;
-            }
-        }
-        all
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Paused,
@@ -217,7 +155,7 @@ async fn comes(rig: &mut Rig, way: Way) {
 /// Three replicas under load lose their Redis and find it again.
 async fn an_outage(way: Way) {
     let mut rig = Rig::start("").await;
-    let load = Load::on(&rig, &["/u/a/x", "/u/hot/few"]);
+    let load = Load::on(&rig.replicas, &["/u/a/x", "/u/hot/few"]);
     load.goes_on(20).await;
 
     goes(&mut rig, way).await;

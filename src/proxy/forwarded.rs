@@ -143,34 +143,14 @@ pub(super) fn value(text: &str) -> Option<HeaderValue> {
 }
 
 #[cfg(test)]
+pub(super) mod samples;
+
+#[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn head(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs.iter().map(pair) {
-            headers.append(name, value);
-        }
-        headers
-    }
-
-    fn trusted() -> Trusted {
-        let network = |text: &str| text.parse().expect("a network");
-        Trusted { networks: vec![network("10.0.0.0/8"), network("fd00::/8")], unix: false }
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().expect("an address")
-    }
-
-    fn origin(peer: &str, headers: &HeaderMap) -> CallerAddress {
-        let text = value(peer).expect("text");
-        let connected = Connected { ip: ip(peer), text: &text, is_unix: false };
-        CallerAddress::of(&trusted(), connected, headers)
-    }
+    use super::{
+        samples::{head, ip, origin, trusted},
+        *,
+    };
 
     #[test]
     fn the_walk_goes_from_the_right_past_trusted_proxies() {

@@ -118,34 +118,10 @@ fn continued(hops: &Hops, peer: &HeaderValue) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::forwarded::Connected, *};
-    use crate::policy::trusted::Trusted;
-
-    fn head(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs.iter().map(pair) {
-            headers.append(name, value);
-        }
-        headers
-    }
-
-    fn trusted() -> Trusted {
-        let network = |text: &str| text.parse().expect("a network");
-        Trusted { networks: vec![network("10.0.0.0/8"), network("fd00::/8")], unix: false }
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().expect("an address")
-    }
-
-    fn origin(peer: &str, headers: &HeaderMap) -> CallerAddress {
-        let text = value(peer).expect("text");
-        let connected = Connected { ip: ip(peer), text: &text, is_unix: false };
-        CallerAddress::of(&trusted(), connected, headers)
-    }
+    use super::{
+        super::forwarded::samples::{head, ip, origin},
+        *,
+    };
 
     fn introduced(peer: &str, headers: &HeaderMap) -> Vec<(String, String)> {
         let origin = origin(peer, headers);

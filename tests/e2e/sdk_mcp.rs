@@ -30,6 +30,18 @@ async fn said(site: &Site, mode: &str, key: &str) -> Vec<Value> {
     site.said(Language::Python.script("mcp_client"), &[mode, &url, key]).await
 }
 
+/// What a client finds with a session and without.
+fn common() -> Vec<Value> {
+    vec![
+        json!({"tools": ["add", "count", "grow", "nap"]}),
+        json!({"add": "5"}),
+        json!({"progress": "at 1"}),
+        json!({"progress": "at 2"}),
+        json!({"progress": "at 3"}),
+        json!({"count": "counted"}),
+    ]
+}
+
 #[test]
 fn an_mcp_client_uses_a_server_with_a_session() {
     run(async {
@@ -37,16 +49,8 @@ fn an_mcp_client_uses_a_server_with_a_session() {
 
         let said = said(&site, "legacy", &site.free).await;
 
-        let wanted = [
-            json!({"tools": ["add", "count", "grow", "nap"]}),
-            json!({"add": "5"}),
-            json!({"progress": "at 1"}),
-            json!({"progress": "at 2"}),
-            json!({"progress": "at 3"}),
-            json!({"count": "counted"}),
-            json!({"nap": "slept"}),
-            json!({"notified": "tools"}),
-        ];
+        let mut wanted = common();
+        wanted.extend([json!({"nap": "slept"}), json!({"notified": "tools"})]);
         assert_eq!(said, wanted, "{:#?} {:#?}", site.server.lines(), site.sidecar.log());
         let records = until("the session's end is recorded", || {
             let log = site.sidecar.log();
@@ -72,15 +76,7 @@ fn an_mcp_client_uses_a_server_without_a_session() {
 
         let said = said(&site, "auto", &site.free).await;
 
-        let wanted = [
-            json!({"tools": ["add", "count", "grow", "nap"]}),
-            json!({"add": "5"}),
-            json!({"progress": "at 1"}),
-            json!({"progress": "at 2"}),
-            json!({"progress": "at 3"}),
-            json!({"count": "counted"}),
-        ];
-        assert_eq!(said, wanted, "{:#?} {:#?}", site.server.lines(), site.sidecar.log());
+        assert_eq!(said, common(), "{:#?} {:#?}", site.server.lines(), site.sidecar.log());
     });
 }
 

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, Response};
 use serde_json::Value;
-use tokio::{io::AsyncWriteExt as _, net::TcpListener, sync::mpsc};
+use tokio::{io::AsyncWriteExt as _, net::TcpListener, sync::mpsc, task::JoinHandle};
 
 use crate::{
     bare_http2::{Bare, HTTP2, SETTINGS, drive, frame, read_requests, reply, request, speaker},
+    client::{Answer, Ask},
     door::Door,
     harness::{run, soon, until},
     origin::Origin,
@@ -17,6 +18,12 @@ use crate::{
     raw,
     sidecar::Sidecar,
 };
+
+/// Asks on a connection of its own, while the test plays the upstream.
+async fn asked(sidecar: &Sidecar, ask: Ask) -> JoinHandle<Answer> {
+    let mut connection = sidecar.client.h2().await;
+    tokio::spawn(async move { ask.on(&mut connection).await })
+}
 
 #[test]
 fn requests_share_a_connection_and_say_whom_they_are_for() {
@@ -104,9 +111,7 @@ fn what_the_upstream_refuses_to_look_at_goes_out_again() {
         let address = bare.listener.local_addr().unwrap();
         let plan = Plan::new(tables).upstream(HTTP2).before_address(address);
         let sidecar = plan.start().await;
-        let mut connection = sidecar.client.h2().await;
-        let ask = sidecar.client.post("/", "").json("{\"a\": 1}");
-        let asking = tokio::spawn(async move { ask.on(&mut connection).await });
+        let asking = asked(&sidecar, sidecar.client.post("/", "").json("{\"a\": 1}")).await;
 
         let mut served = bare.next().await;
         request(&mut served).await.1.send_reset(Reason::REFUSED_STREAM);
@@ -124,9 +129,7 @@ fn what_the_upstream_always_refuses_is_given_up() {
     run(async {
         let bare = Bare::new().await;
         let sidecar = bare.plan().start().await;
-        let mut connection = sidecar.client.h2().await;
-        let ask = sidecar.client.get("/");
-        let asking = tokio::spawn(async move { ask.on(&mut connection).await });
+        let asking = asked(&sidecar, sidecar.client.get("/")).await;
 
         let mut served = bare.next().await;
         for _ in 0..3 {
@@ -296,9 +299,7 @@ fn an_upstream_that_no_longer_answers_pings_is_given_up() {
     run(async {
         let bare = Bare::new().await;
         let sidecar = bare.plan().start().await;
-        let mut connection = sidecar.client.h2().await;
-        let ask = sidecar.client.get("/");
-        let asking = tokio::spawn(async move { ask.on(&mut connection).await });
+        let asking = asked(&sidecar, sidecar.client.get("/")).await;
 
         // Nobody drives this connection any more.
         let mut frozen = bare.next().await;

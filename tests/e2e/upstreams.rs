@@ -5,6 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use crate::{
     faulty::{Faulty, Manner},
     harness::{run, until, until_async, weir_in},
+    plan::Plan,
     sidecar::Sidecar,
 };
 
@@ -33,11 +34,25 @@ async fn only(sidecar: &Sidecar, names: &[&str]) {
     .await;
 }
 
+/// Two addresses, and a plan before both.
+async fn before_pair(tables: &str) -> (Faulty, Faulty, Plan) {
+    let (a, b) = pair().await;
+    let plan = Sidecar::with(tables).before_all(&[a.address, b.address]);
+    (a, b, plan)
+}
+
+/// Waits until an address that was passed over answers.
+async fn used_again(sidecar: &Sidecar, name: &str) {
+    until_async("it is used again", || async {
+        answers(sidecar, 10).await.contains_key(name).then_some(())
+    })
+    .await;
+}
+
 #[test]
 fn requests_are_spread_over_all_addresses() {
     run(async {
-        let (a, b) = pair().await;
-        let plan = Sidecar::with("").before_all(&[a.address, b.address]);
+        let (a, b, plan) = before_pair("").await;
         let sidecar = plan.start().await;
 
         let counts = answers(&sidecar, 60).await;
@@ -55,8 +70,7 @@ fn requests_are_spread_over_all_addresses() {
 #[test]
 fn the_address_with_the_fewest_requests_gets_the_next() {
     run(async {
-        let (a, b) = pair().await;
-        let plan = Sidecar::with("").before_all(&[a.address, b.address]);
+        let (a, b, plan) = before_pair("").await;
         let sidecar = plan.start().await;
         a.becomes(Manner::Frozen);
         b.becomes(Manner::Frozen);
@@ -106,18 +120,14 @@ fn an_address_that_is_gone_costs_no_request() {
 
         a.revive().await;
         sidecar.metric_is(&up, 1.0).await;
-        until_async("it is used again", || async {
-            answers(&sidecar, 10).await.contains_key("a").then_some(())
-        })
-        .await;
+        used_again(&sidecar, "a").await;
     });
 }
 
 #[test]
 fn an_address_that_fails_in_a_row_is_ejected() {
     run(async {
-        let (a, b) = pair().await;
-        let plan = Sidecar::with("").before_all(&[a.address, b.address]);
+        let (a, b, plan) = before_pair("").await;
         let ejection = "ejection = { failures = 3, eject_for = \"1h..1h\" }";
         let sidecar = plan.upstream(ejection).start().await;
         a.becomes(Manner::Answers(500, &[]));
@@ -135,8 +145,7 @@ fn an_address_that_fails_in_a_row_is_ejected() {
 #[test]
 fn an_address_that_was_ejected_is_tried_again() {
     run(async {
-        let (a, b) = pair().await;
-        let plan = Sidecar::with("").before_all(&[a.address, b.address]);
+        let (a, b, plan) = before_pair("").await;
         let ejection = "ejection = { failures = 3, eject_for = \"1s..2s\" }";
         let sidecar = plan.upstream(ejection).start().await;
         a.becomes(Manner::Answers(500, &[]));
@@ -144,18 +153,14 @@ fn an_address_that_was_ejected_is_tried_again() {
 
         a.becomes(Manner::Well);
 
-        until_async("it is used again", || async {
-            answers(&sidecar, 10).await.contains_key("a").then_some(())
-        })
-        .await;
+        used_again(&sidecar, "a").await;
     });
 }
 
 #[test]
 fn a_frozen_address_ends_in_504_and_is_passed_over() {
     run(async {
-        let (a, b) = pair().await;
-        let plan = Sidecar::with("").before_all(&[a.address, b.address]);
+        let (a, b, plan) = before_pair("").await;
         let upstream = "response_timeout = \"300ms\"\nejection = { failures = 2 }";
         let sidecar = plan.upstream(upstream).start().await;
         for manner in [Manner::Frozen, Manner::HalfHead] {
@@ -170,8 +175,7 @@ fn a_frozen_address_ends_in_504_and_is_passed_over() {
 #[test]
 fn when_every_address_fails_one_is_tried_all_the_same() {
     run(async {
-        let (a, b) = pair().await;
-        let plan = Sidecar::with("").before_all(&[a.address, b.address]);
+        let (a, b, plan) = before_pair("").await;
         let sidecar =
             plan.upstream("ejection = { failures = 1, eject_for = \"1h..1h\" }").start().await;
         a.becomes(Manner::Answers(500, &[]));
@@ -201,10 +205,7 @@ fn a_health_path_that_fails_takes_an_address_out() {
         only(&sidecar, &["b"]).await;
 
         a.becomes(Manner::Well);
-        until_async("it is used again", || async {
-            answers(&sidecar, 10).await.contains_key("a").then_some(())
-        })
-        .await;
+        used_again(&sidecar, "a").await;
     });
 }
 

@@ -1,69 +1,14 @@
 """Uses the official OpenAI SDK the way an application does, and prints what it finds, one JSON value a line.
 
-Usage: openai_sdk.py '[{"way": "ask", "base": "https://…/v1", "key": "…"}, …]'
-Options: "times" (1), "retries" (0), "http2" (false), "pad": bytes added to the question (0).
-The CA is the one in SSL_CERT_FILE.
+Usage: openai_sdk.py '[{"way": "ask", "base": "https://…/v1", "key": "…"}, …]'; see sdk.py.
 """
-
-import asyncio
-import json
-import sys
 
 import openai
 
+import sdk
+from sdk import question, say
+
 MODEL = "gpt-4o-mini"
-
-
-def main() -> None:
-    for options in json.loads(sys.argv[1]):
-        options = {"times": 1, "retries": 0, "http2": False, "pad": 0, **options}
-        if options["way"] == "together":
-            asyncio.run(together(options))
-        else:
-            alone(options)
-
-
-def settings(options: dict) -> dict:
-    return {
-        "base_url": options["base"],
-        "api_key": options["key"],
-        "max_retries": options["retries"],
-        "timeout": 60,
-    }
-
-
-def alone(options: dict) -> None:
-    """The synchronous client, one call after the other."""
-    ways = {"ask": ask, "stream": stream, "end": end, "leave": leave, "respond": respond, "upload": upload, "models": models}
-    connections = openai.DefaultHttpxClient(http2=options["http2"])
-    with openai.OpenAI(**settings(options), http_client=connections) as client:
-        for _ in range(options["times"]):
-            try:
-                ways[options["way"]](client, options)
-            except openai.APIError as error:
-                say(facts(error))
-
-
-def say(value: object) -> None:
-    """One line, at once."""
-    print(json.dumps(value), flush=True)
-
-
-def question(options: dict) -> list:
-    return [{"role": "user", "content": "Say hello." + "." * options["pad"]}]
-
-
-def facts(error: openai.APIError) -> dict:
-    """What an application finds in an error."""
-    response = getattr(error, "response", None)
-    return {
-        "error": type(error).__name__,
-        "status": getattr(error, "status_code", None),
-        "code": error.code,
-        "type": error.type,
-        "request_id": getattr(error, "request_id", None),
-        "retry_after": response and response.headers.get("retry-after"),
-    }
 
 
 def ask(client: openai.OpenAI, options: dict) -> None:
@@ -120,18 +65,11 @@ def models(client: openai.OpenAI, options: dict) -> None:
     say([model.id for model in client.models.list()])
 
 
-async def together(options: dict) -> None:
-    """Many questions at once, from the asynchronous client."""
-    connections = openai.DefaultAsyncHttpxClient(http2=options["http2"])
-    async with openai.AsyncOpenAI(**settings(options), http_client=connections) as client:
-
-        async def one(index: int) -> str:
-            messages = [{"role": "user", "content": str(index)}]
-            answer = await client.chat.completions.create(model=MODEL, messages=messages)
-            return answer.choices[0].message.content
-
-        say(await asyncio.gather(*(one(index) for index in range(options["times"]))))
+async def together(client: openai.AsyncOpenAI, messages: list) -> str:
+    answer = await client.chat.completions.create(model=MODEL, messages=messages)
+    return answer.choices[0].message.content
 
 
 if __name__ == "__main__":
-    main()
+    ways = {"ask": ask, "stream": stream, "end": end, "leave": leave, "respond": respond, "upload": upload, "models": models}
+    sdk.main(openai, "OpenAI", ways, together)

@@ -53,8 +53,8 @@ bench: ## measure Weir against its peers on this machine
 soak: ## hold and drive Weir for long; fails when memory or descriptors do not come back
 	benches/soak.sh
 
-fuzz: ## look for inputs that break the parsers
-	@echo "There are no fuzz targets yet; property tests run with make test."
+fuzz: ## look for inputs that break the parsers, SECONDS=20 for each
+	fuzz/run.sh $(or $(SECONDS),20)
 
 # What is taken is data: one file of a released package, under the MIT licence that comes with it.
 prices: tools ## the built-in table of prices anew, from the newest release of the list it is made of

@@ -21,6 +21,8 @@ mod codec;
 mod decide;
 mod decision;
 mod embedded;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod journal;
 mod lane;
 mod memory;

@@ -113,6 +113,16 @@ impl Segment<'_> {
     }
 }
 
+/// Applies records that are anything; for `fuzz`.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let mut names = Names::new();
+    let mut account = Account::new("somebody", 0);
+    for payload in bytes.split(|byte| *byte == 0xff) {
+        apply(payload, 1, &mut names, &mut |_, change| change(&mut account));
+    }
+}
+
 /// Applies one record; returns 1 if it changed an account, `None` if it makes no sense.
 fn apply(
     payload: &[u8],

@@ -18,6 +18,8 @@
 mod algorithm;
 mod cache;
 mod claims;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod keys;
 mod remote;
 mod signed;

@@ -64,6 +64,8 @@ use panic::CatchPanic;
 pub use refusal::{CODES, Code, Refusal};
 use settle::Permit;
 pub use upload::Upload;
+#[cfg(fuzzing)]
+pub use websocket::fuzz;
 
 use crate::{
     clock::Clock,

@@ -17,6 +17,8 @@ mod clean;
 mod close;
 mod end;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod pump;
 mod session;
 

@@ -13,6 +13,8 @@
 mod accept;
 mod crowd;
 mod drain;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod http;
 mod io;
 mod opening;

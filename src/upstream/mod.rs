@@ -29,6 +29,8 @@ mod connection;
 mod ejection;
 mod error;
 mod framing;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod health;
 mod holds;
 mod lease;

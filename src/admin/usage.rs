@@ -25,7 +25,7 @@ use crate::{
     ledger::{CounterUsage, Store},
     policy::{
         limit::{Limit, POOLS, Span, Unit},
-        snapshot::{OperationId, Policy, TierId},
+        snapshot::{Operation, OperationId, Policy, TierId},
     },
 };
 
@@ -138,8 +138,9 @@ pub fn rows(policy: &Policy) -> Vec<Row> {
             let own = terms.limits.limits.len();
             let met = terms.limits.all().zip(&terms.shown).enumerate().filter(|_| terms.allowed);
             for (index, (limit, shown)) in met {
-                // Who is in flight is another matter a moment later.
-                if matches!(limit.counter.span(), Span::InFlight) {
+                let least = least(limit, operation);
+                // Who is in flight is another matter a moment later, and what is free is never refused.
+                if matches!(limit.counter.span(), Span::InFlight) || least == 0 {
                     continue;
                 }
                 rows.push(Row {
@@ -149,15 +150,20 @@ pub fn rows(policy: &Policy) -> Vec<Row> {
                     shared: index >= own,
                     counters: keys(limit),
                     amount: limit.amount,
-                    least: match limit.counter.unit() {
-                        Unit::NanoUsd => operation.cost.0.max(1),
-                        Unit::Requests | Unit::Tokens | Unit::Bytes => 1,
-                    },
+                    least,
                 });
             }
         }
     }
     rows
+}
+
+/// The least that one request asks: what is metered costs something, what has no price nothing.
+fn least(limit: &Limit, operation: &Operation) -> u64 {
+    match limit.counter.unit() {
+        Unit::NanoUsd => operation.cost.0.max(u64::from(operation.metering.is_some())),
+        Unit::Requests | Unit::Tokens | Unit::Bytes => 1,
+    }
 }
 
 fn keys(limit: &Limit) -> Vec<String> {

@@ -310,7 +310,7 @@ macro_rules! of_every_store {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $promise() {
                 let server = crate::ledger::redis::tests::Server::start();
-                super::$promise(server.store()).await;
+                super::$promise(server.patient_store()).await;
             })*
         }
     };

@@ -40,6 +40,8 @@ mod contract;
 #[cfg(test)]
 mod durable;
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod oracle;

@@ -57,7 +57,7 @@ fn history(extra: BoxedStrategy<Op>) -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// A store that can be closed and opened again, or only pretends to.
-trait Durable: Store {
+pub(super) trait Durable: Store {
     fn checkpoint(&self) {}
     fn reopen(self, directory: &TempDir) -> Self;
 }
@@ -80,7 +80,7 @@ impl Durable for Embedded {
 }
 
 /// The stores of this module finish in their first poll.
-fn now<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,

@@ -56,6 +56,7 @@ use crate::ledger::decision::{
 };
 use crate::ledger::{Store, StoreError};
 use crate::policy::compile::RedisSettings;
+use crate::policy::limit::POOLS;
 
 /// How long opening waits for a server that does not answer before it goes on without.
 const FIRST: Duration = Duration::from_secs(2);
@@ -147,6 +148,9 @@ impl Store for Redis {
     async fn reserve(&self, demand: Demand<'_>) -> Result<Decision, StoreError> {
         if demand.subject.len() > MAX_SUBJECT {
             return Err(StoreError::SubjectTooLong { bytes: demand.subject.len() });
+        }
+        if demand.subject == POOLS {
+            return Err(StoreError::ReservedSubject);
         }
         self.server.reserve(&demand).await
     }

@@ -79,6 +79,15 @@ impl Server {
         Redis::open(&self.settings()).unwrap()
     }
 
+    /// A store whose callers tell the time, and whose holds outlive the hours that they let pass: a
+    /// hold is renewed by a clock that nobody can tell anything.
+    pub(in crate::ledger) fn patient_store(&self) -> Redis {
+        let lease = Duration::from_secs(3_600);
+        let store = Redis::start(&RedisSettings { lease, ..self.settings() }, true).unwrap();
+        assert!(store.connections() > 0, "the server answers within the time that opening waits");
+        store
+    }
+
     /// A store whose callers tell the time.
     pub(in crate::ledger) fn store(&self) -> Redis {
         let store = Redis::start(&self.settings(), true).unwrap();

@@ -8,6 +8,7 @@
 //! Telemetry never fails a request: a log that cannot be written fast enough
 //! loses lines, and counts them.
 
+mod budget_use;
 mod cells;
 mod endpoint;
 mod histogram;
@@ -20,11 +21,12 @@ mod render;
 mod spend;
 mod violation;
 
+pub use budget_use::BudgetUse;
 pub use cells::{Cell, Counter, Gauge};
 pub use endpoint::{EndpointCell, QUOTA_KINDS};
 pub use histogram::Histogram;
 pub use log::{LogFormat, init as init_log};
-pub use metrics::{BudgetUse, Connected, Handshake, Metrics, Protocol, StandIn, TUNNEL_ENDS};
+pub use metrics::{Connected, Handshake, Metrics, Protocol, StandIn, TUNNEL_ENDS};
 pub use output::Output;
 pub use record::{Cost, Metered, Record};
 pub use render::{OPENMETRICS, PROMETHEUS, render};

@@ -1,6 +1,8 @@
 //! Metrics as text: OpenMetrics, and the older Prometheus format for scrapers
 //! that do not accept it, with the same names.
 
+mod page;
+mod process;
 mod upstream;
 
 use std::{
@@ -10,21 +12,17 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{
-        DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet,
-        text::encode,
-    },
-    metrics::MetricType,
+    encoding::{DescriptorEncoder, NoLabelSet, text::encode},
     registry::Registry,
 };
 
 use std::sync::Arc;
 
+use self::page::{Page, count_of, gauge_of, histogram};
 use super::{
-    Histogram, Metrics, Output, TUNNEL_ENDS,
+    Metrics, Output, TUNNEL_ENDS,
     histogram::seconds,
     metrics::{Connected, Handshake, StandIn},
-    process::Facts,
     spend::{MeteringError, TOKEN_KINDS},
 };
 use crate::clock::Timestamp;
@@ -92,7 +90,7 @@ impl Collector for Scrape {
         self.policy(&mut page)?;
         self.endpoints(&mut page)?;
         self.connections(&mut page)?;
-        process(&mut page)
+        process::families(&mut page)
     }
 }
 
@@ -347,70 +345,6 @@ impl Scrape {
         }
         Ok(())
     }
-}
-
-fn process(page: &mut Page<'_>) -> fmt::Result {
-    let Some(facts) = Facts::read() else { return Ok(()) };
-    let mut cpu = page.counter("process_cpu_seconds", "User and system CPU time")?;
-    cpu.encode_counter::<NoLabelSet, _, f64>(&facts.cpu_seconds, None)?;
-    let gauges: [(&str, &str, u64); 5] = [
-        ("process_open_fds", "Open file descriptors", facts.open_fds),
-        ("process_max_fds", "Largest number of open file descriptors", facts.max_fds),
-        ("process_resident_memory_bytes", "Resident memory", facts.resident_bytes),
-        ("process_virtual_memory_bytes", "Virtual memory", facts.virtual_bytes),
-        ("process_threads", "Threads", facts.threads),
-    ];
-    for (name, help, value) in gauges {
-        page.gauge(name, help)?.encode_gauge(&value)?;
-    }
-    let mut start = page.gauge("process_start_time_seconds", "Start, since the Unix epoch")?;
-    start.encode_gauge(&facts.start_seconds)
-}
-
-/// Writes family after family.
-struct Page<'a>(DescriptorEncoder<'a>);
-
-impl Page<'_> {
-    fn counter<'a>(
-        &'a mut self,
-        name: &'a str,
-        help: &str,
-    ) -> Result<MetricEncoder<'a>, fmt::Error> {
-        self.0.encode_descriptor(name, help, None, MetricType::Counter)
-    }
-
-    fn gauge<'a>(&'a mut self, name: &'a str, help: &str) -> Result<MetricEncoder<'a>, fmt::Error> {
-        self.0.encode_descriptor(name, help, None, MetricType::Gauge)
-    }
-
-    fn histogram<'a>(
-        &'a mut self,
-        name: &'a str,
-        help: &str,
-    ) -> Result<MetricEncoder<'a>, fmt::Error> {
-        self.0.encode_descriptor(name, help, None, MetricType::Histogram)
-    }
-}
-
-fn count_of<const N: usize>(
-    family: &mut MetricEncoder<'_>,
-    labels: &[(&str, &str); N],
-    value: &impl EncodeCounterValue,
-) -> fmt::Result {
-    family.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(value, None)
-}
-
-fn gauge_of<const N: usize>(
-    family: &mut MetricEncoder<'_>,
-    labels: &[(&str, &str); N],
-    value: &impl EncodeGaugeValue,
-) -> fmt::Result {
-    family.encode_family(labels)?.encode_gauge(value)
-}
-
-fn histogram(family: &mut MetricEncoder<'_>, from: &Histogram) -> fmt::Result {
-    let (sum, count, buckets) = from.snapshot();
-    family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
 }
 
 #[cfg(test)]

@@ -102,9 +102,15 @@ impl Plan {
         let usual = |marker: &str, text: &'static str| {
             if self.tables.contains(marker) { "" } else { text }
         };
+        // Hundreds of handshakes at once take their time on a busy machine.
+        let patience: String = ["handshake_timeout", "header_timeout"]
+            .into_iter()
+            .filter(|key| !self.listen.contains(key))
+            .map(|key| format!("{key} = \"60s\"\n"))
+            .collect();
         let text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\ncertificate = \"certs/server.crt\"\n\
-             key = \"certs/server.key\"\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n{}\n\
+             key = \"certs/server.key\"\n{patience}{}\n[admin]\naddress = \"127.0.0.1:0\"\n{}\n\
              [upstream]\n{}\n{}\n{}\n{}{}{}{}",
             self.listen,
             self.admin,

@@ -25,6 +25,7 @@ mod backlog;
 mod clock;
 mod cluster;
 mod dial;
+mod guards;
 mod held;
 mod live;
 mod node;

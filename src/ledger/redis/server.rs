@@ -10,6 +10,7 @@ use super::ask::{self, Answer, Side, Terms, Verdict};
 use super::backlog::Backlog;
 use super::clock::ServerClock;
 use super::dial::Login;
+use super::guards::{Drawing, Pending};
 use super::held::{Amounts, Held, Part, Source};
 use super::live::{Keys, Live};
 use super::node::Fault;
@@ -332,7 +333,13 @@ impl Server {
         }
     }
 
-    fn settle_direct(&self, serial: u64, keys: &Keys, actual: Amounts, now: Option<Timestamp>) {
+    pub(super) fn settle_direct(
+        &self,
+        serial: u64,
+        keys: &Keys,
+        actual: Amounts,
+        now: Option<Timestamp>,
+    ) {
         self.live.remove(serial);
         let mut call = Invocation::new("settle", &names(keys), self.clock.told(now));
         call.text(&self.id(serial));
@@ -385,51 +392,6 @@ fn charge<'a>(
         match charges.iter_mut().find(|charge| charge.counter == counter) {
             Some(charge) => charge.amount = charge.amount.max(amount),
             None => charges.push(Charge { counter, slot: 0, generation: 0, unit, time, amount }),
-        }
-    }
-}
-
-/// A drawing that is under way; however it ends, the subject may draw again.
-struct Drawing<'d> {
-    server: &'d Server,
-    demand: &'d Demand<'d>,
-    most: u64,
-    share: Option<Arc<Share>>,
-}
-
-impl Drop for Drawing<'_> {
-    fn drop(&mut self) {
-        let Demand { subject, limits, .. } = self.demand;
-        self.server.shares.drawn(subject, limits, self.share.take());
-    }
-}
-
-/// A hold that may be on the server while nobody owns it: dropped, it is given back.
-struct Pending<'s> {
-    server: &'s Server,
-    serial: u64,
-    keys: Keys,
-    amounts: Amounts,
-    booked: bool,
-}
-
-impl<'s> Pending<'s> {
-    fn new(server: &'s Server, serial: u64, keys: Keys, amounts: &Amounts) -> Self {
-        Self { server, serial, keys, amounts: *amounts, booked: false }
-    }
-
-    fn keep(mut self) -> Part {
-        self.booked = false;
-        self.server.live.add(self.serial, Arc::clone(&self.keys));
-        let source = Source::Direct { serial: self.serial, keys: Arc::clone(&self.keys) };
-        Part { amounts: self.amounts, source }
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        if self.booked {
-            self.server.settle_direct(self.serial, &self.keys, Amounts::default(), None);
         }
     }
 }

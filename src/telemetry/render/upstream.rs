@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
 };
 
-use super::{Page, Scrape, count_of, gauge_of};
+use super::{
+    Scrape,
+    page::{Page, count_of, gauge_of},
+};
 use crate::{
     clock::Timestamp,
     telemetry::{

@@ -45,11 +45,6 @@ fn the_operations_page_works() {
 }
 
 #[test]
-fn the_store_page_works() {
-    run_blocks_of("docs/store.md");
-}
-
-#[test]
 fn the_errors_page_works() {
     run_blocks_of("docs/errors.md");
 }

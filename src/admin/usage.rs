@@ -25,7 +25,7 @@ use crate::{
     ledger::{CounterUsage, Store},
     policy::{
         limit::{Limit, POOLS, Span, Unit},
-        snapshot::{Operation, OperationId, Policy, TierId},
+        snapshot::{Dialect, Operation, OperationId, Policy, TierId},
     },
 };
 
@@ -158,10 +158,10 @@ pub fn rows(policy: &Policy) -> Vec<Row> {
     rows
 }
 
-/// The least that one request asks: what is metered costs something, what has no price nothing.
+/// The least that one request asks: what is priced by its usage costs something, what has no price nothing.
 fn least(limit: &Limit, operation: &Operation) -> u64 {
     match limit.counter.unit() {
-        Unit::NanoUsd => operation.cost.0.max(u64::from(operation.metering.is_some())),
+        Unit::NanoUsd => operation.cost.0.max(u64::from(operation.dialect == Dialect::ModelSdk)),
         Unit::Requests | Unit::Tokens | Unit::Bytes => 1,
     }
 }

@@ -86,7 +86,7 @@ fn five_processes_share_half_a_dollar_a_day_and_eight_plans_an_hour() {
             sidecars.push(plan(&keeper, "", tier).before(&origin).start().await);
         }
 
-        let mut rush = JoinSet::new();
+        let (mut rush, mut connections) = (JoinSet::new(), Vec::new());
         for sidecar in &sidecars {
             let connection = sidecar.client.h2().await;
             for index in 0..RUSH / PROCESSES {
@@ -95,6 +95,8 @@ fn five_processes_share_half_a_dollar_a_day_and_eight_plans_an_hour() {
                 let mut forked = connection.fork();
                 rush.spawn(async move { ask.on(&mut forked).await });
             }
+            // Dropped, it would be closed under those who are on it.
+            connections.push(connection);
         }
         while let Some(answer) = rush.join_next().await {
             let status = answer.unwrap().status;

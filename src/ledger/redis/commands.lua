@@ -234,13 +234,18 @@ function commands.settle()
     if h and (h.state == 'D' or h.state == 'X') then
       found = 1
       A.inflight = less(A.inflight, h.slots)
-      local given, last = {}, {}
-      for i, charge in ipairs(h.charges) do last[charge.id] = i end
+      local given, last, of = {}, {}, {}
+      for i, charge in ipairs(h.charges) do
+        local c = follow(A, charge)
+        of[i] = c and c.id or charge.id
+        last[of[i]] = i
+      end
       -- The truth fills the charges of a counter in the order of their booking; the last has the rest.
       for i, charge in ipairs(h.charges) do
-        local rest = less(truth[charge.unit], given[charge.id] or 0)
-        local actual = last[charge.id] == i and rest or math.min(rest, charge.amount)
-        given[charge.id] = (given[charge.id] or 0) + charge.amount
+        local key = of[i]
+        local rest = less(truth[charge.unit], given[key] or 0)
+        local actual = last[key] == i and rest or math.min(rest, charge.amount)
+        given[key] = (given[key] or 0) + charge.amount
         local c, current = follow(A, charge)
         if c and current then correct(c, charge, actual, h.state == 'D') end
       end

@@ -228,14 +228,21 @@ local function text(c)
   return c.kind .. ' ' .. int(c.gen) .. ' ' .. table.concat(w, ' ')
 end
 
--- The counter that has a charge now; nil when the charge counts no more.
+-- The counter that has a charge now, and whether it still counts there. Each generation
+-- that was left says where it went; nil when there is no such counter any more.
 local function follow(A, charge)
-  local c, gen = counter(A, charge.id), charge.gen
-  while c and c.kind == 'M' do
-    if c.gen ~= gen then return nil end
-    c, gen = counter(A, c.into), c.now
+  local id, gen = charge.id, charge.gen
+  while true do
+    local c = counter(A, id)
+    if c and c.kind ~= 'M' and c.gen == gen then return c, true end
+    local moved = call('HGET', A.key, 'm:' .. id .. ':' .. int(gen))
+    if not moved then
+      while c and c.kind == 'M' do c = counter(A, c.into) end
+      return c, false
+    end
+    local into, now = string.match(moved, '(%S+) (%d+)')
+    id, gen = into, tonumber(now)
   end
-  return c, c and c.gen == gen
 end
 
 local function clear(c)
@@ -306,6 +313,7 @@ local function adopt(limit, former)
       into.last = math.max(into.last, from.last)
     end
   end
+  call('HSET', limit.A.key, 'm:' .. from.id .. ':' .. int(from.gen), into.id .. ' ' .. int(into.gen))
   from.kind, from.into, from.now, from.changed = 'M', into.id, into.gen, true
 end
 

@@ -23,9 +23,10 @@ mkdir -p "$out/found"
 for name; do
 	mkdir -p "$out/corpus/$name"
 	echo "$name: $seconds s"
-	"$out/build/$target/debug/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
+	"$out/build/$target/debug/$name" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -max_len=4096 \
 		-print_final_stats=1 -artifact_prefix="$out/found/$name-" \
 		"$out/corpus/$name" "fuzz/seeds/$name" 2>"$out/$name.log" ||
-		{ tail -40 "$out/$name.log"; exit 1; }
+		{ tail -40 "$out/$name.log"; broken="${broken:-} $name"; }
 	grep -E 'Done|stat::number_of_executed|new_units' "$out/$name.log" || true
 done
+[ -z "${broken:-}" ] || { echo "broken:$broken; see $out/found" >&2; exit 1; }

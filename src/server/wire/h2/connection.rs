@@ -148,7 +148,8 @@ impl Connection {
                 self.head(frame)
             }
             Step::Payload(payload) => match frame.kind {
-                kind::WINDOW_UPDATE => self.window_update(frame, payload, now),
+                // Of another length it is an error (RFC 9113, 6.9), which the library answers.
+                kind::WINDOW_UPDATE if frame.length == 4 => self.window_update(frame, payload, now),
                 kind::SETTINGS if !frame.is_ack() => {
                     self.settings(payload, now);
                     Ok(())

@@ -97,6 +97,17 @@ fn floods_of_control_frames_end_at_their_limits() {
 }
 
 #[test]
+fn an_update_of_a_wrong_length_counts_the_same_however_it_is_cut() {
+    let long = frame(kind::WINDOW_UPDATE, 0, 0, &[0; 8_000]);
+    for piece in [1, 4, 8_009] {
+        let mut talk = Talk::begin();
+        for piece in long.chunks(piece) {
+            talk.hears(piece).expect("one frame is no flood");
+        }
+    }
+}
+
+#[test]
 fn what_comes_over_a_longer_time_is_no_flood() {
     let mut talk = Talk::begin();
     for _ in 0..20 {

@@ -188,7 +188,7 @@ fn a_wrong_policy_is_told_in_full_and_nothing_is_bound() {
         let printed = refused_start(&home).await;
 
         assert_eq!(printed.code, Some(1), "{printed:?}");
-        for problem in ["colour", "3 per hour", "policy.toml:5:", "policy.toml:13:"] {
+        for problem in ["colour", "3 per hour", "policy.toml:7:", "policy.toml:15:"] {
             assert!(printed.err.contains(problem), "{problem} is not in {}", printed.err);
         }
         assert!(!printed.err.contains("serving"));

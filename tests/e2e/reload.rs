@@ -92,7 +92,7 @@ fn a_broken_file_keeps_the_running_policy_and_is_told_once() {
         let first = sidecar.logged("the problem", |line| line["problems"].is_string()).await;
         let problems = first["problems"].as_str().unwrap();
         assert!(
-            problems.contains("policy.toml:13:") && problems.contains("tiers.free.quotas"),
+            problems.contains("policy.toml:15:") && problems.contains("tiers.free.quotas"),
             "{problems}"
         );
 

@@ -173,6 +173,7 @@ impl App {
         let overload = self.shared.overload.watch(metrics).map_err(StartError::System)?;
 
         let (ended, drain_asked) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        greet(&self.shared).await;
         let (hangup, hangups) = mpsc::channel(1);
         let mut background = JoinSet::new();
         background.spawn(reloader.watch(hangups));
@@ -331,6 +332,14 @@ async fn watchdog(workers: Arc<Workers>) {
         workers.answer().await;
         supervisor::alive();
         tokio::time::sleep(patience / 2).await;
+    }
+}
+
+/// Learns which books a shared store keeps, before the first request could miss their loss.
+async fn greet(shared: &Shared) {
+    if let Ledger::Redis(store) = &*shared.ledger {
+        // What it missed may take longer to deliver; that goes on behind the requests.
+        drop(tokio::time::timeout(Duration::from_secs(1), store.look()).await);
     }
 }
 

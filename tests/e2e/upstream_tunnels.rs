@@ -173,7 +173,9 @@ fn where_both_are_spoken_a_websocket_takes_a_connection_of_http1() {
         let home = Plan::new(&tables).before_url(&url).furnish();
         std::fs::write(home.path().join("upstream.pem"), authority.pem()).unwrap();
         let sidecar = home.start().await;
-        assert_eq!(sidecar.client.get("/x").send().await.status, 200);
+        // Connections to the service belong to a worker, and so does this connection.
+        let mut connection = sidecar.client.h2().await;
+        assert_eq!(sidecar.client.get("/x").on(&mut connection).await.status, 200);
         assert_eq!(origin.last().version, Version::HTTP_2);
 
         let caller = try_open(&sidecar.client, "/talk", "").await;
@@ -182,7 +184,7 @@ fn where_both_are_spoken_a_websocket_takes_a_connection_of_http1() {
         assert!(caller.head.starts_with("HTTP/1.1 200 "), "{}", caller.head);
         let seen = origin.last();
         assert_eq!((seen.version, seen.header("upgrade")), (Version::HTTP_11, Some("websocket")));
-        assert_eq!(sidecar.client.get("/x").send().await.status, 200);
+        assert_eq!(sidecar.client.get("/x").on(&mut connection).await.status, 200);
         assert_eq!(origin.last().version, Version::HTTP_2);
         sidecar.metric_is("weir_upstream_connects_total{result=\"ok\"}", 2.0).await;
     });

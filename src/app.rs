@@ -9,6 +9,7 @@
 //! Whatever is wrong at start-up is said before anything is bound.
 
 mod grants;
+mod operators;
 mod signals;
 mod start;
 
@@ -21,9 +22,9 @@ use tokio::{
     sync::{Notify, mpsc},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{self, Admin},
     jwks,
     ledger::{Ledger, Store, StoreError},
     policy::{compile::Settings, file::ListenAddress, handle::PolicyHandle},
@@ -87,6 +88,8 @@ pub struct Addresses {
     pub redirect: Option<SocketAddr>,
     /// Of the operators' listener.
     pub admin: SocketAddr,
+    /// The agents' socket, if there is one.
+    pub admin_socket: Option<PathBuf>,
 }
 
 impl Addresses {
@@ -167,12 +170,12 @@ impl App {
         for (index, pool) in pools.into_iter().enumerate() {
             workers.spawn(index, pool.tend(Arc::clone(&self.handle)));
         }
-        let Sockets { public, redirect, operators } = sockets;
+        let Sockets { public, redirect, operators, agents } = sockets;
         let doors = self.doors(public, redirect).map_err(StartError::System)?;
         let metrics = Arc::clone(&self.telemetry.metrics);
         let overload = self.shared.overload.watch(metrics).map_err(StartError::System)?;
 
-        let (ended, drain_asked) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (ended, drain_asked) = (CancellationToken::new(), Arc::new(Notify::new()));
         greet(&self.shared).await;
         let (hangup, hangups) = mpsc::channel(1);
         let mut background = JoinSet::new();
@@ -183,8 +186,9 @@ impl App {
         background.spawn(self.watcher().watch());
         background.spawn(sweep(Arc::clone(&self.shared)));
         background.spawn(tend(Arc::clone(&self.shared)));
-        let admin = admin::serve(self.admin(&drain_asked), operators, Arc::clone(&ended));
-        let admin = tokio::spawn(admin);
+        // The socket's file goes when this function ends, whatever its connections do.
+        let (agents, _file) = agents.unzip();
+        let admin = self.operators(&drain_asked, (operators, agents), &ended);
         let accepting = tokio::spawn(listener.serve(doors));
         background.spawn(watchdog(Arc::clone(&workers)));
         started();
@@ -195,7 +199,7 @@ impl App {
         drop(accepting.await);
         drop(overload);
         self.finish(background, workers).await;
-        ended.notify_one();
+        ended.cancel();
         // Operators' connections are theirs to close; they are not waited for long.
         drop(tokio::time::timeout(Duration::from_secs(1), admin).await);
         tracing::info!(cut, "stopped");
@@ -267,20 +271,6 @@ impl App {
     fn watcher(&self) -> Watcher {
         let (cluster, policy) = (Arc::clone(&self.shared.cluster), Arc::clone(&self.handle));
         Watcher::new(cluster, policy, Arc::clone(&self.telemetry.metrics))
-    }
-
-    fn admin(&self, drain_asked: &Arc<Notify>) -> Arc<Admin> {
-        Arc::new(Admin {
-            health: Arc::clone(&self.shared.health),
-            telemetry: self.telemetry.clone(),
-            policy: Arc::clone(&self.handle),
-            ledger: Arc::clone(&self.shared.ledger),
-            clock: self.shared.clock.clone(),
-            settlements: Arc::clone(&self.shared.settlements),
-            token: self.settings.admin.token.clone(),
-            drain_asked: Arc::clone(drain_asked),
-            drain: self.drain.clone(),
-        })
     }
 
     /// Ends what still runs, then closes the books.

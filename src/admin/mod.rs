@@ -4,6 +4,10 @@
 //! `/metrics` and the health path need no token; everything else does when one
 //! is set. Without a token only a loopback address is accepted, and changes are
 //! refused.
+//!
+//! Agents of this machine may have a unix socket beside it, where the file's
+//! permissions stand in for the token. It takes settlements and answers probes;
+//! what concerns other callers, or changes anything else, is not there.
 
 mod page;
 mod settle;
@@ -20,7 +24,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::Notify,
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
@@ -62,24 +70,39 @@ pub struct Admin {
 pub async fn serve(
     admin: Arc<Admin>,
     listener: TcpListener,
-    ended: Arc<Notify>,
+    ended: CancellationToken,
 ) -> std::io::Result<()> {
-    let until = async move { ended.notified().await };
-    axum::serve(listener, routes(admin)).with_graceful_shutdown(until).await
+    axum::serve(listener, routes(admin)).with_graceful_shutdown(ended.cancelled_owned()).await
+}
+
+/// Serves agents of this machine until `ended` is told.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn serve_agents(
+    admin: Arc<Admin>,
+    listener: UnixListener,
+    ended: CancellationToken,
+) -> std::io::Result<()> {
+    let routes = open(Router::new().route("/admin/v1/settlements", post(settle::by_agent)), admin);
+    axum::serve(listener, routes).with_graceful_shutdown(ended.cancelled_owned()).await
 }
 
 fn routes(admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/", get(page::status))
         .route("/admin/v1/drain", post(drain))
-        .route("/admin/v1/settlements", post(settle::settlement))
+        .route("/admin/v1/settlements", post(settle::by_operator))
         .route("/admin/v1/usage", get(usage::usage))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&admin), authorize));
-    Router::new()
-        .merge(guarded)
+    open(guarded.route("/metrics", get(metrics)), admin)
+}
+
+/// Adds what anybody may ask who reaches the listener.
+fn open(routes: Router<Arc<Admin>>, admin: Arc<Admin>) -> Router {
+    routes
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
         .fallback(elsewhere)
         .with_state(admin)
 }

@@ -1,5 +1,6 @@
 //! `POST /admin/v1/settlements`: an agent says what a request cost.
 //!
+//! The operators' listener asks for its token, the agents' socket for the right to open it.
 //! `{"request_id": "…", "cost_usd": "0.0123"}`; the amount is a decimal, as text or as a
 //! number, and is read from its digits. The answer to the same callback is always the same.
 
@@ -26,15 +27,27 @@ struct Callback<'a> {
     cost_usd: &'a RawValue,
 }
 
-/// Takes in one callback.
-pub(super) async fn settlement(
+/// Takes in one callback of whoever brought the token.
+pub(super) async fn by_operator(
     State(admin): State<Arc<Admin>>,
     body: Bytes,
 ) -> (StatusCode, Json<Value>) {
     if admin.token.is_none() {
         return refused(StatusCode::FORBIDDEN, "changes need `admin.token` in the policy");
     }
-    let Ok(Callback { request_id, cost_usd }) = serde_json::from_slice(&body) else {
+    settlement(&admin, &body)
+}
+
+/// Takes in one callback of whoever may open the agents' socket.
+pub(super) async fn by_agent(
+    State(admin): State<Arc<Admin>>,
+    body: Bytes,
+) -> (StatusCode, Json<Value>) {
+    settlement(&admin, &body)
+}
+
+fn settlement(admin: &Admin, body: &[u8]) -> (StatusCode, Json<Value>) {
+    let Ok(Callback { request_id, cost_usd }) = serde_json::from_slice(body) else {
         let usage = r#"send {"request_id": "32 hex digits", "cost_usd": "0.0123"}"#;
         return refused(StatusCode::BAD_REQUEST, usage);
     };

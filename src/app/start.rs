@@ -6,7 +6,7 @@
 
 use std::{io, sync::Arc};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::task::TaskTracker;
 
 use super::{Addresses, App, RunOptions, StartError, grants};
@@ -15,7 +15,7 @@ use crate::{
     health::HealthState,
     ledger::{Embedded, Fallback, Keeping, Ledger, Options, Redis, Store, StoreError},
     policy::{
-        compile::{Settings, StorePlace, StoreSettings},
+        compile::{AdminSettings, Settings, StorePlace, StoreSettings},
         diagnostic::{Color, Report},
         file::ListenAddress,
         handle::PolicyHandle,
@@ -23,7 +23,7 @@ use crate::{
     },
     proxy::Shared,
     reload::{InForce, Reloader},
-    server::{self, BindError, Drain, Overload, Socket, Tls},
+    server::{self, BindError, Drain, Overload, Socket, SocketFile, Tls},
     settlements::Settlements,
     telemetry::{Metrics, Telemetry},
     upstream::Cluster,
@@ -108,6 +108,7 @@ pub(super) struct Sockets {
     pub(super) public: Vec<Socket>,
     pub(super) redirect: Option<TcpListener>,
     pub(super) operators: TcpListener,
+    pub(super) agents: Option<(UnixListener, SocketFile)>,
 }
 
 impl Sockets {
@@ -115,7 +116,11 @@ impl Sockets {
         let listen = &settings.listen;
         let public = Socket::claim(&listen.addresses, listen.socket_mode)?;
         let redirect = listen.redirect.map(|(address, _)| server::bind(address)).transpose()?;
-        Ok(Self { public, redirect, operators: server::bind(settings.admin.address)? })
+        let operators = server::bind(settings.admin.address)?;
+        let AdminSettings { socket, socket_mode, .. } = &settings.admin;
+        let agents =
+            socket.as_ref().map(|path| server::bind_unix(path, *socket_mode)).transpose()?;
+        Ok(Self { public, redirect, operators, agents })
     }
 
     /// Where they are; port 0 has become a real one.
@@ -124,6 +129,7 @@ impl Sockets {
             public: self.public.iter().map(Socket::address).collect::<Result<_, _>>()?,
             redirect: self.redirect.as_ref().map(TcpListener::local_addr).transpose()?,
             admin: self.operators.local_addr()?,
+            admin_socket: self.agents.as_ref().map(|(_, file)| file.path().to_owned()),
         })
     }
 }

@@ -53,7 +53,10 @@ impl Run {
             let all = (addresses.len() > 1).then(|| addresses.join(" "));
             let redirect = at.redirect.map(|address| address.to_string());
             let (admin, version) = (at.admin, env!("CARGO_PKG_VERSION"));
-            tracing::info!(%address, %admin, addresses = all, redirect, version, "serving");
+            let admin_socket = at.admin_socket.as_ref().map(|path| path.display().to_string());
+            tracing::info!(
+                %address, %admin, addresses = all, redirect, admin_socket, version, "serving"
+            );
         })?;
         Ok(())
     }

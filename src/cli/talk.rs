@@ -41,7 +41,7 @@ impl Where {
 
     fn target(&self) -> (SocketAddr, Option<String>) {
         // A probe must not fail because somebody is editing the policy: what can be read of it is.
-        let AdminSettings { mut address, token } = Loader::new(&self.policy).admin();
+        let AdminSettings { mut address, token, .. } = Loader::new(&self.policy).admin();
         address = self.admin.unwrap_or(address);
         if address.ip().is_unspecified() {
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());

@@ -41,10 +41,10 @@ mod upstream_tls;
 mod url;
 
 pub use admin::AdminFile;
-pub(super) use admin::DEFAULT_ADMIN;
+pub(super) use admin::{DEFAULT_ADMIN, DEFAULT_SOCKET_MODE};
 pub use alerts::{AlertRuleFile, AlertsFile};
 pub use away::AwayFile;
-pub use bind::{FileMode, HostName, ListenAddress};
+pub use bind::{FileMode, HostName, ListenAddress, SocketPath};
 pub use budget::{BudgetFile, WeekStart};
 pub use certificates::{CertificatesFile, ClientCertificatesFile, PairFile};
 pub use cors::{CorsFile, Origin};

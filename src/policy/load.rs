@@ -73,7 +73,7 @@ impl Loader {
         let bytes = read(&self.path).unwrap_or_default();
         let (file, _) = self.parse(String::new(), bytes);
         match file {
-            Some(file) => AdminSettings::of(&file.admin),
+            Some(file) => AdminSettings::of(&file.admin, &self.directory),
             None => AdminSettings::default(),
         }
     }

@@ -53,7 +53,9 @@ impl Socket {
     pub fn claim(addresses: &[ListenAddress], mode: u32) -> Result<Vec<Self>, BindError> {
         let claim = |address: &ListenAddress| match address {
             ListenAddress::Ip(ip) => tcp(*ip, has_own_ipv4(addresses, *ip)).map(Self::Ip),
-            ListenAddress::Unix(path) => unix(path, mode),
+            ListenAddress::Unix(path) => {
+                unix(path, mode).map(|(listener, file)| Self::Unix(listener, file))
+            }
         };
         let named =
             |address: &ListenAddress, source| BindError { address: address.clone(), source };
@@ -93,6 +95,15 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     tcp(address, false).map_err(named)
 }
 
+/// Claims one unix socket whose file has the permission bits `mode`.
+///
+/// # Errors
+/// When somebody listens behind it, when another kind of file is there, or when the system says no.
+pub fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), BindError> {
+    let named = |source| BindError { address: ListenAddress::Unix(path.to_owned()), source };
+    unix(path, mode).map_err(named)
+}
+
 fn tcp(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
@@ -111,7 +122,7 @@ fn has_own_ipv4(addresses: &[ListenAddress], ip: SocketAddr) -> bool {
     ip.ip() == Ipv6Addr::UNSPECIFIED && addresses.iter().any(collides)
 }
 
-fn unix(path: &Path, mode: u32) -> io::Result<Socket> {
+fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     refuse_what_lives(path)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push("~");
@@ -130,7 +141,7 @@ fn unix(path: &Path, mode: u32) -> io::Result<Socket> {
         return Err(error);
     }
     let file = SocketFile { path: path.to_owned(), inode: inode(path)? };
-    Ok(Socket::Unix(UnixListener::from_std(socket.into())?, file))
+    Ok((UnixListener::from_std(socket.into())?, file))
 }
 
 /// A place may be taken over when nothing is there, or a socket that nobody listens behind.
@@ -171,6 +182,13 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 pub struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
+}
+
+impl SocketFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for SocketFile {

@@ -152,7 +152,10 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    async fn over_h1(io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static) -> Self {
+    /// HTTP/1.1 on a stream that is there already.
+    pub async fn over_h1(
+        io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    ) -> Self {
         let (sender, connection) = http1::handshake(io).await.unwrap();
         let driver = tokio::spawn(async move { drop(connection.await) });
         Self { sender: Sender::H1(sender), driver }

@@ -30,6 +30,7 @@ mod site;
 mod talk;
 mod tools;
 
+mod agents_socket;
 mod blocked;
 mod bodies;
 mod browser;

@@ -61,7 +61,8 @@ fn listeners_have_their_documented_defaults() {
     assert_eq!(listen.max_connections.value, 10_000);
     assert_eq!(listen.drain_timeout.value, seconds(30));
     assert_eq!(policy.admin.address.value.to_string(), "127.0.0.1:9901");
-    assert!(policy.admin.token.is_none());
+    assert!(policy.admin.token.is_none() && policy.admin.socket.is_none());
+    assert_eq!(policy.admin.socket_mode.value.0, 0o600);
     assert_eq!(policy.enforcement.mode.value, Mode::Enforce);
     assert!(policy.enforcement.blocked.is_empty());
     assert_eq!(policy.health.path.value, "/api/health");

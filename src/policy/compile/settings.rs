@@ -14,7 +14,7 @@ pub use crate::policy::file::OnExpired;
 use crate::{
     policy::{
         At,
-        file::{AdminFile, DEFAULT_ADMIN, StoreFile, StoreUrl},
+        file::{AdminFile, DEFAULT_ADMIN, DEFAULT_SOCKET_MODE, StoreFile, StoreUrl},
         redis_url::RedisUrl,
     },
     secret::Secret,
@@ -41,6 +41,10 @@ pub struct AdminSettings {
     pub address: SocketAddr,
     /// What `/` and `/admin/v1` ask for; `None` only on loopback.
     pub token: Option<Secret>,
+    /// Where agents of this machine say what requests cost.
+    pub socket: Option<PathBuf>,
+    /// Permission bits of that socket.
+    pub socket_mode: u32,
 }
 
 /// Where the counts live.
@@ -83,10 +87,14 @@ pub struct RedisSettings {
 }
 
 impl AdminSettings {
-    /// As written.
-    pub(in crate::policy) fn of(written: &AdminFile) -> Self {
-        let token = written.token.as_ref().map(|token| token.value.clone());
-        Self { address: written.address.value, token }
+    /// As written; the socket's path is resolved against `directory`.
+    pub(in crate::policy) fn of(written: &AdminFile, directory: &Path) -> Self {
+        Self {
+            address: written.address.value,
+            token: written.token.as_ref().map(|token| token.value.clone()),
+            socket: written.socket.as_ref().map(|socket| directory.join(&socket.value.0)),
+            socket_mode: written.socket_mode.value.0,
+        }
     }
 }
 
@@ -108,19 +116,23 @@ impl RedisSettings {
 impl Default for AdminSettings {
     /// What holds where nothing is written.
     fn default() -> Self {
-        Self { address: DEFAULT_ADMIN, token: None }
+        let socket_mode = DEFAULT_SOCKET_MODE.0;
+        Self { address: DEFAULT_ADMIN, token: None, socket: None, socket_mode }
     }
 }
 
 impl Settings {
     /// Names the tables in which `other` differs: those wait for a restart.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
-        let token = |s: &Self| s.admin.token.as_ref().map(|token| token.expose().to_owned());
+        let admin = |s: &Self| {
+            let token = s.admin.token.as_ref().map(|token| token.expose().to_owned());
+            (s.admin.address, token, s.admin.socket.clone(), s.admin.socket_mode)
+        };
         let mut tables = Vec::new();
         if self.listen != other.listen {
             tables.push("listen");
         }
-        if self.admin.address != other.admin.address || token(self) != token(other) {
+        if admin(self) != admin(other) {
             tables.push("admin");
         }
         if self.store != other.store {
@@ -138,7 +150,7 @@ impl Compiler<'_> {
         Settings {
             listen,
             tls,
-            admin: AdminSettings::of(admin),
+            admin: AdminSettings::of(admin, directory),
             store: StoreSettings {
                 place: match &store.url.value {
                     StoreUrl::Embedded(path) => StorePlace::Directory(directory.join(path)),

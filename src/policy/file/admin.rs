@@ -2,15 +2,24 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::super::{
-    diagnostic::Diagnostic,
-    read::{At, Table},
+use super::{
+    super::{
+        diagnostic::Diagnostic,
+        read::{At, Table},
+    },
+    bind::{FileMode, SocketPath},
 };
 use crate::secret::Secret;
 
 /// Where it listens unless another address is written: nobody outside the machine reaches it.
 pub(in crate::policy) const DEFAULT_ADMIN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+
+/// Who may open the socket unless other bits are written: the user that Weir runs as.
+pub(in crate::policy) const DEFAULT_SOCKET_MODE: FileMode = FileMode(0o600);
+
+/// The bit that lets everybody connect: Linux asks for the right to write.
+const ANYBODY: u32 = 0o002;
 
 /// The operators' listener: health, metrics, dashboard and API. Never on the public port.
 #[derive(Debug, Clone)]
@@ -19,6 +28,10 @@ pub struct AdminFile {
     pub address: At<SocketAddr>,
     /// What operators show as a bearer. Default: none, that is a loopback address is required, and changes are refused.
     pub token: Option<At<Secret>>,
+    /// Where agents of this machine say what requests cost, without a token. Default: nowhere.
+    pub socket: Option<At<SocketPath>>,
+    /// Its permission bits, which decide who may. Default 0600: only the user that Weir runs as.
+    pub socket_mode: At<FileMode>,
 }
 
 pub(super) fn read(table: &mut Table<'_, '_>) -> AdminFile {
@@ -43,5 +56,14 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> AdminFile {
                 .help("write address = \"127.0.0.1:9901\" or token = \"${WEIR_ADMIN_TOKEN}\""),
         );
     }
-    AdminFile { address, token }
+    let (socket, socket_mode) =
+        (table.optional("socket"), table.or("socket_mode", DEFAULT_SOCKET_MODE));
+    if socket.is_some() && socket_mode.value.0 & ANYBODY != 0 {
+        let warning = Diagnostic::warning(
+            "with these `admin.socket_mode` everybody on this machine may say what requests cost",
+        );
+        let help = "write socket_mode = \"0660\" and give agents the group of the socket";
+        table.reader().push(warning.at(socket_mode.span, "").help(help));
+    }
+    AdminFile { address, token, socket, socket_mode }
 }

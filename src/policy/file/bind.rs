@@ -25,6 +25,23 @@ impl fmt::Display for ListenAddress {
     }
 }
 
+/// The path of a unix socket: absolute, or relative to the policy's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketPath(pub PathBuf);
+
+impl Parsed for SocketPath {
+    const WANTED: &'static str = "the path of a unix socket, such as \"/run/weir/admin.sock\"";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let is_path = !text.starts_with("unix:") && !text.contains('\0');
+        if !is_path || text.is_empty() || text.len() > MAX_SOCKET_PATH {
+            let hint = format!("write \"/run/weir/admin.sock\", at most {MAX_SOCKET_PATH} bytes");
+            return Err(Wrong::new("this is not the path of a unix socket", hint));
+        }
+        Ok(Self(PathBuf::from(text)))
+    }
+}
+
 impl Parsed for ListenAddress {
     const WANTED: &'static str = "an address such as \"0.0.0.0:8443\" or \"unix:/run/weir.sock\"";
 

@@ -11,6 +11,7 @@
 //! See [`super::scan`]. What the service adds itself (its own prompts, conversations that it
 //! keeps, files) cannot be seen; [`Asked::has_unseen`] says where the request names such.
 
+mod cache;
 mod path;
 mod tree;
 
@@ -19,12 +20,17 @@ use super::{
     format::Format,
     scan::{Scanner, Sink, Value},
 };
+pub use cache::CacheTime;
 use tree::{Attached, TREE, Want};
 
 /// Tokens that one picture is taken for.
 ///
 /// Anthropic counts at most about 1,600 for one, OpenAI 765 for a large square in high detail, Gemini 258 a tile.
 pub const IMAGE_TOKENS: u64 = 1_600;
+/// The most that one picture is, where nobody can tell its size: of Anthropic and Gemini in high resolution.
+const MOST_IMAGE_TOKENS: u64 = 4_800;
+/// The same of `gpt-4o-mini`, whose tokens are cheap and whose pictures are many of them: 2,833 and 5,667 a tile.
+const MOST_MINI_IMAGE_TOKENS: u64 = 48_169;
 /// Bytes of base64 that are taken for one token of an attached sound, film or document.
 ///
 /// Speech as WAV or MP3 has more bytes to a token, pages of scanned documents about as many.
@@ -45,8 +51,13 @@ pub struct Asked {
     pub stream: bool,
     /// Whether an OpenAI stream shall end with its usage.
     pub include_usage: bool,
-    /// The most output for each answer, in tokens; `None` if not said. Of several names the largest number.
+    /// The most output for each answer, in tokens; `None` if not said. Of several names that
+    /// the format has the largest number.
     pub max_output: Option<u64>,
+    /// The most thinking for each answer, in tokens; 0 if not said. Some services count it beside the output.
+    pub thinking: u64,
+    /// How long a cache is to keep the prompt, where the request asks for that.
+    pub cache: Option<CacheTime>,
     /// How many answers are generated, at least 1: `n`, `best_of` or `candidateCount`, times the prompts of a batch.
     pub answers: u64,
     /// Tokens of a prompt that was given as their numbers, and what attached texts are taken for.
@@ -66,13 +77,17 @@ impl Asked {
     /// Reads a request; `prompt` is told every piece of text that the model will read (messages, system, tools,
     /// schemas), so that it can be counted without a copy.
     pub fn read(format: Format, path: &str, body: &[u8], prompt: &mut impl FnMut(&str)) -> Self {
-        let mut ask =
-            Ask { prompt, asked: Self::default(), part: Part::default(), wanted: 1, prompts: 0 };
+        let (asked, part) = (Self::default(), Part::default());
+        let mut ask = Ask { format, prompt, asked, part, wanted: 1, prompts: 0 };
         ask.asked.stream = format == Format::Ollama;
         Scanner::new(&TREE).push(body, &mut ask);
         let (mut asked, wanted, prompts) = (ask.asked, ask.wanted, ask.prompts);
         asked.answers = wanted.saturating_mul(prompts.max(1)).clamp(1, MOST);
         asked.stream |= path::is_stream(path);
+        asked.cache = cache::wanted(body);
+        if format == Format::OpenAiEmbeddings || path::is_embedding(path) {
+            asked.max_output = Some(0);
+        }
         if asked.model.is_none() || matches!(format, Format::Gemini | Format::Bedrock) {
             asked.model = path::model(path).or(asked.model);
         }
@@ -85,10 +100,18 @@ impl Asked {
         let attached = self.attached_bytes / ATTACHED_BYTES_PER_TOKEN;
         named.saturating_add(attached).saturating_add(self.tokens)
     }
+
+    /// What the pictures may be beyond that, in tokens: a hold must do for the largest.
+    pub fn unsure_tokens(&self) -> u64 {
+        let is_mini = self.model.as_deref().is_some_and(|model| model.contains("4o-mini"));
+        let most = if is_mini { MOST_MINI_IMAGE_TOKENS } else { MOST_IMAGE_TOKENS };
+        self.images.saturating_mul(most - IMAGE_TOKENS)
+    }
 }
 
 /// The request as it is read.
 struct Ask<'a, F> {
+    format: Format,
     prompt: &'a mut F,
     asked: Asked,
     part: Part,
@@ -132,7 +155,9 @@ impl<F> Ask<'_, F> {
         match want {
             Want::Stream => asked.stream = text == "true",
             Want::IncludeUsage => asked.include_usage = text == "true",
-            Want::MaxOutput => asked.max_output = asked.max_output.max(number()),
+            Want::MaxOutput(bound) if !bound.holds_for(self.format) => {}
+            Want::MaxOutput(_) => asked.max_output = asked.max_output.max(number()),
+            Want::Thinking => asked.thinking = asked.thinking.max(number().unwrap_or_default()),
             Want::Answers => self.wanted = self.wanted.max(number().unwrap_or(1)),
             Want::Token => asked.tokens += 1,
             Want::Unseen => asked.has_unseen |= text != "null",

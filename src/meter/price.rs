@@ -197,6 +197,11 @@ impl Price {
         self.max_input.map(u64::from)
     }
 
+    /// Whether the price has a rate of its own for writing to a cache: some services then write without being asked.
+    pub fn has_cache_write(&self) -> bool {
+        self.has(Class::CacheWrite)
+    }
+
     /// Whether the price has a rate for this tier: if not, the standard is charged, which may be wrong.
     pub fn knows(&self, tier: ServiceTier) -> bool {
         tier == ServiceTier::Standard || self.rates.iter().any(|rate| rate.tier == tier)

@@ -200,6 +200,16 @@ impl Reader {
         Some(self.notes.model.as_str()).filter(|model| !model.is_empty())
     }
 
+    /// The service tier that the answer names, as far as it has come.
+    pub fn service_tier(&self) -> Option<&str> {
+        Some(self.notes.service_tier.as_str()).filter(|tier| !tier.is_empty())
+    }
+
+    /// Whether the stream has said all that it had to say.
+    pub fn has_ended(&self) -> bool {
+        self.notes.has_ended()
+    }
+
     /// How many bytes of the last chunk may be sent on, at most, when the stream is to end
     /// here with [`Reader::ending`]: up to the border of an event. `None` if an event began in
     /// an earlier chunk and has not ended, or if the answer is no stream.

@@ -41,6 +41,14 @@ impl Usage {
             .fold(self.input, u64::saturating_add)
     }
 
+    /// The input classes alone.
+    #[must_use]
+    pub fn input_only(&self) -> Self {
+        let (output, reasoning, output_audio, output_image) = (0, 0, 0, 0);
+        let (web_searches, web_fetches) = (0, 0);
+        Self { output, reasoning, output_audio, output_image, web_searches, web_fetches, ..*self }
+    }
+
     /// All output classes together.
     pub fn all_output(&self) -> u64 {
         [self.reasoning, self.output_audio, self.output_image]

@@ -181,6 +181,10 @@ impl Stream {
             if self.ended {
                 break;
             }
+            if self.refusal.is_some() {
+                self.expire(&mut ready_now)?;
+                continue;
+            }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let before = std::mem::replace(&mut self.heard, Instant::now());

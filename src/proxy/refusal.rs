@@ -236,7 +236,7 @@ impl Code {
 }
 
 /// A refusal on its way to the exit.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Refusal {
     /// Why.
     pub code: Code,

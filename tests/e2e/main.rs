@@ -52,6 +52,7 @@ mod edits;
 mod enforcement;
 mod grpc;
 mod headers;
+mod holds;
 mod identity;
 mod lifecycle;
 mod limits;

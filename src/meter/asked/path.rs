@@ -8,6 +8,13 @@ pub fn is_stream(path: &str) -> bool {
         .any(|end| path.ends_with(end))
 }
 
+/// Whether the path makes vectors of texts, where nothing is written.
+pub fn is_embedding(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    let ends = ["/api/embed", "/api/embeddings", ":embedContent", ":batchEmbedContents"];
+    ends.iter().any(|end| path.ends_with(end))
+}
+
 /// The model or deployment that the path names.
 pub fn model(path: &str) -> Option<Box<str>> {
     let path = path.split('?').next().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Requests as the services document them.
 
-use super::{ATTACHED_BYTES_PER_TOKEN, Asked, Format, IMAGE_TOKENS};
+use super::{ATTACHED_BYTES_PER_TOKEN, Asked, CacheTime, Format, IMAGE_TOKENS};
 
 fn read(format: Format, path: &str, body: &str) -> (Asked, String) {
     let mut prompt = String::new();
@@ -177,4 +177,67 @@ fn what_is_no_request_asks_for_nothing() {
     }
     let deep = r#"{"messages":[{"content":["#.to_owned() + &r#"{"content":["#.repeat(100_000);
     assert_eq!(read(Format::Anthropic, "/", &deep).0, nothing);
+}
+
+#[test]
+fn a_prompt_is_written_to_a_cache_where_any_part_of_it_asks_for_that() {
+    let cache = |body: &str| read(Format::Anthropic, "/v1/messages", body).0.cache;
+    let mark = r#"{"cache_control": {"type": "ephemeral"}}"#;
+    for body in [
+        mark.to_owned(),
+        format!(r#"{{"tools":[{mark}]}}"#),
+        format!(r#"{{"messages":[{{"content":[{mark}]}}]}}"#),
+        r#"{"messages":[{"content":[{"text":"x"},{"cachePoint":{"type":"default"}}]}]}"#.to_owned(),
+    ] {
+        assert_eq!(cache(&body), Some(CacheTime::Usual), "{body}");
+    }
+    let hour = r#"{"system":[{"cache_control":{"type":"ephemeral","ttl" : "1h"}}]}"#;
+    assert_eq!(cache(hour), Some(CacheTime::Hour));
+    let said = r#"{"messages":[{"content":"What is \"cache_control\" and \"1h\"?"}]}"#;
+    assert_eq!(cache(said), None, "who speaks of it does not ask for it");
+}
+
+#[test]
+fn thinking_is_told_apart_from_output() {
+    let asked = |format, body| read(format, "", body).0;
+    let claude = asked(
+        Format::Anthropic,
+        r#"{"max_tokens":4000,"thinking":{"type":"enabled","budget_tokens":16000}}"#,
+    );
+    assert_eq!((claude.max_output, claude.thinking), (Some(4_000), 16_000));
+    let gemini =
+        r#"{"generationConfig":{"maxOutputTokens":9,"thinkingConfig":{"thinkingBudget":-1}}}"#;
+    assert_eq!(asked(Format::Gemini, gemini).thinking, 0);
+    let router = asked(Format::OpenAiChat, r#"{"reasoning":{"max_tokens":700}}"#);
+    assert_eq!((router.max_output, router.thinking), (None, 700));
+}
+
+#[test]
+fn a_bound_counts_only_under_the_name_that_the_service_reads() {
+    let bound = |format, body| read(format, "", body).0.max_output;
+    for null in [r#"{"max_tokens":null}"#, r#"{"max_completion_tokens":null}"#, "{}"] {
+        assert_eq!(bound(Format::OpenAiChat, null), None, "{null}");
+    }
+    let all = r#"{"max_tokens":1,"max_output_tokens":2,"options":{"num_predict":3}}"#;
+    assert_eq!(bound(Format::OpenAiChat, all), Some(1));
+    assert_eq!(bound(Format::OpenAiResponses, all), Some(2));
+    assert_eq!(bound(Format::Ollama, all), Some(3));
+    assert_eq!(bound(Format::Any, all), Some(3));
+    assert_eq!(bound(Format::OpenAiChat, r#"{"max_output_tokens":2}"#), None);
+}
+
+#[test]
+fn vectors_have_no_output_and_a_hold_does_for_the_largest_picture() {
+    let batch = r#"{"model":"text-embedding-3-small","input":["a","b"]}"#;
+    assert_eq!(read(Format::OpenAiEmbeddings, "/v1/embeddings", batch).0.max_output, Some(0));
+    assert_eq!(read(Format::Ollama, "/api/embed", batch).0.max_output, Some(0));
+    let picture = |model: &str| {
+        let body = format!(
+            r#"{{"model":"{model}","messages":[{{"content":[{{"type":"image_url","image_url":{{"url":"x"}}}}]}}]}}"#
+        );
+        read(Format::OpenAiChat, "", &body).0
+    };
+    let mini = picture("gpt-4o-mini");
+    assert!(mini.unsure_tokens() > 30_000 && mini.attached_tokens() == IMAGE_TOKENS);
+    assert!(picture("gpt-4o").unsure_tokens() < 10_000);
 }

@@ -1,6 +1,6 @@
 //! Where a request's body says what, in all formats.
 
-use crate::meter::scan::Node;
+use crate::meter::{format::Format, scan::Node};
 
 /// What a value in a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,8 @@ pub enum Want {
     Tier,
     Stream,
     IncludeUsage,
-    MaxOutput,
+    MaxOutput(Bound),
+    Thinking,
     Answers,
     /// One number of a prompt that is given as tokens, and a list of such.
     Token,
@@ -28,6 +29,29 @@ pub enum Want {
     PartType,
     /// A name of something that the service keeps.
     Unseen,
+}
+
+/// The name under which the most output stands: a service passes over those of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `max_tokens`, `max_completion_tokens`.
+    Tokens,
+    /// `max_output_tokens`.
+    OutputTokens,
+    /// In a table of its own.
+    Config,
+}
+
+impl Bound {
+    /// Whether a service that speaks `format` reads it.
+    pub fn holds_for(self, format: Format) -> bool {
+        match format {
+            Format::OpenAiChat | Format::Anthropic => self == Self::Tokens,
+            Format::OpenAiResponses => self == Self::OutputTokens,
+            Format::Gemini | Format::Bedrock | Format::Ollama => self == Self::Config,
+            Format::OpenAiEmbeddings | Format::Any => true,
+        }
+    }
 }
 
 /// A part of a prompt that is no text.
@@ -57,7 +81,10 @@ impl Attached {
 
 const TEXT: Node<Want> = Node::Text(Want::Text);
 const RAW: Node<Want> = Node::Raw(Want::Text);
-const MAX: Node<Want> = Node::Leaf(Want::MaxOutput);
+const MAX: Node<Want> = Node::Leaf(Want::MaxOutput(Bound::Tokens));
+const MAX_OUTPUT: Node<Want> = Node::Leaf(Want::MaxOutput(Bound::OutputTokens));
+const MAX_CONFIG: Node<Want> = Node::Leaf(Want::MaxOutput(Bound::Config));
+const THINKING: Node<Want> = Node::Leaf(Want::Thinking);
 const ANSWERS: Node<Want> = Node::Leaf(Want::Answers);
 const UNSEEN: Node<Want> =
     Node::Either(&[Node::Leaf(Want::Unseen), Node::Marked(Want::Unseen, &Node::Members(&[]))]);
@@ -74,7 +101,10 @@ pub static TREE: Node<Want> = Node::Members(&[
     ("stream_options", Node::Members(&[("include_usage", Node::Leaf(Want::IncludeUsage))])),
     ("max_tokens", MAX),
     ("max_completion_tokens", MAX),
-    ("max_output_tokens", MAX),
+    ("max_output_tokens", MAX_OUTPUT),
+    // Anthropic, and OpenRouter for all.
+    ("thinking", Node::Members(&[("budget_tokens", THINKING)])),
+    ("reasoning", Node::Members(&[("max_tokens", THINKING)])),
     ("n", ANSWERS),
     ("best_of", ANSWERS),
     ("inferenceConfig", CONFIG),
@@ -111,12 +141,14 @@ pub static TREE: Node<Want> = Node::Members(&[
 
 /// How the answer is to be generated: Bedrock, Gemini and Ollama.
 const CONFIG: Node<Want> = Node::Members(&[
-    ("maxTokens", MAX),
-    ("maxOutputTokens", MAX),
-    ("max_output_tokens", MAX),
-    ("num_predict", MAX),
+    ("maxTokens", MAX_CONFIG),
+    ("maxOutputTokens", MAX_CONFIG),
+    ("max_output_tokens", MAX_CONFIG),
+    ("num_predict", MAX_CONFIG),
     ("candidateCount", ANSWERS),
     ("candidate_count", ANSWERS),
+    ("thinkingConfig", Node::Members(&[("thinkingBudget", THINKING)])),
+    ("thinking_config", Node::Members(&[("thinking_budget", THINKING)])),
     ("responseSchema", RAW),
     ("response_schema", RAW),
     ("responseJsonSchema", RAW),

@@ -50,13 +50,16 @@ impl Stream {
         let facts = &mut self.exchange.facts;
         (facts.refused, facts.detail) = (Some(refusal.code), refusal.detail.clone());
         self.lease = None;
+        let meter = self.permit.as_mut().and_then(|permit| permit.meter());
+        let words = meter.and_then(|meter| meter.farewell(refusal));
         self.end(ready_now);
         self.gather(ready_now);
         self.border.pass(&self.gathered);
         if self.exchange.grpc {
             self.trailers = Some(farewell::trailers(refusal));
         } else if self.events && self.border.is_here() {
-            self.gathered.extend_from_slice(&farewell::event(&self.exchange, refusal));
+            let words = words.unwrap_or_else(|| farewell::event(&self.exchange, refusal));
+            self.gathered.extend_from_slice(&words);
         } else {
             self.exchange.facts.complete = false;
             return Err(DownloadError::Refused);

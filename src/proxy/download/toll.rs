@@ -6,7 +6,8 @@
 //!
 //! # Limits
 //! A stream is ended at the border of an event. Where a piece has none, because one event
-//! is longer than it, the piece goes on and the next border is waited for.
+//! is longer than it, the piece goes on and the next border is waited for, over [`GRACE`]
+//! bytes at most. A dialect that has no words for it is told why in ours, or cut.
 
 use std::task::{Context, Poll, ready};
 
@@ -18,8 +19,8 @@ use crate::{
     meter::{Bill, Confidence, Source as CostSource, Trimmer},
     policy::metering::DrainRules,
     proxy::{
-        meter::{Meter, Raised, Raising, Room},
-        refusal::Code,
+        meter::{Cut, Raised, Raising, Room},
+        refusal::Refusal,
         settle::Permit,
     },
 };
@@ -28,6 +29,9 @@ use crate::{
 const MAX_DRAINS: usize = 256;
 static DRAINS: Semaphore = Semaphore::const_new(MAX_DRAINS);
 
+/// Bytes that may follow without a border when there is no room for more.
+const GRACE: usize = 64 << 10;
+
 /// The state of a metered answer.
 pub(super) struct Toll {
     trimmer: Option<Trimmer>,
@@ -35,6 +39,8 @@ pub(super) struct Toll {
     raising: Option<(Raising, Bytes)>,
     /// There was no room: the next border of an event is the end.
     is_spent: bool,
+    /// What went on since then.
+    overrun: usize,
     /// What ends the answer, once it was decided.
     ending: Option<Bytes>,
     /// Whether the caller has left.
@@ -50,6 +56,7 @@ impl Toll {
             trimmer,
             raising: None,
             is_spent: false,
+            overrun: 0,
             ending: None,
             is_left: false,
         }))
@@ -103,13 +110,8 @@ impl Stream {
 
     /// Hands a piece on, or what may be handed on of the last one.
     fn let_go(&mut self, mut piece: Bytes, ready_now: &mut Option<Bytes>) {
-        let (Some(toll), Some(permit)) = (&mut self.toll, &mut self.permit) else { return };
-        if toll.is_spent
-            && let Some((at, ending)) = permit.meter().and_then(Meter::cut)
-        {
-            piece.truncate(at);
-            toll.ending = Some(ending);
-        }
+        self.refusal = self.cut(&mut piece).or(self.refusal.take());
+        let Some(toll) = &mut self.toll else { return };
         let mut out = Vec::new();
         match &mut toll.trimmer {
             Some(trimmer) => trimmer.push(piece, &mut |piece| out.push(piece)),
@@ -124,11 +126,37 @@ impl Stream {
         }
     }
 
+    /// Cuts a piece where the answer has no room for more of it. The refusal is for what cannot be
+    /// ended in its own dialect.
+    fn cut(&mut self, piece: &mut Bytes) -> Option<Box<Refusal>> {
+        let toll = self.toll.as_mut().filter(|toll| toll.is_spent)?;
+        let meter = self.permit.as_mut()?.meter()?;
+        match meter.cut() {
+            Cut::Over => return None,
+            Cut::Here(at, ending) => {
+                piece.truncate(at);
+                toll.ending = Some(ending);
+                return None;
+            }
+            Cut::Bare(at) => piece.truncate(at),
+            Cut::NotYet => {
+                toll.overrun = toll.overrun.saturating_add(piece.len());
+                if toll.overrun <= GRACE {
+                    return None;
+                }
+                piece.clear();
+            }
+        }
+        meter.spent().cloned().map(Box::new)
+    }
+
     /// Ends the answer in order, and the upstream's work with it.
     fn exhaust(&mut self, ready_now: &mut Option<Bytes>) {
-        let facts = &mut self.exchange.facts;
-        facts.refused = Some(Code::BudgetExceeded);
-        facts.detail = Some("no room for the rest of the stream".into());
+        let spent = self.permit.as_mut().and_then(|permit| permit.meter()?.spent());
+        if let Some(spent) = spent {
+            let facts = &mut self.exchange.facts;
+            (facts.refused, facts.detail) = (Some(spent.code), spent.detail.clone());
+        }
         // The upstream is not done: its connection cannot be used again.
         self.lease = None;
         self.end(ready_now);
@@ -156,7 +184,7 @@ impl Stream {
         if self.ended || self.toll.is_none() {
             return None;
         }
-        self.permit.as_mut()?.meter()?.drain()
+        self.permit.as_mut()?.meter()?.drain().filter(|_| self.refusal.is_none())
     }
 }
 

@@ -9,12 +9,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Booked, Meter, room::Rates};
+use super::{Booked, Meter};
 use crate::{
     ledger::{Demand, Excess, Hold, Refused, Standing, Store, StoreError},
     meter::{
-        Asked, Format, include_usage,
-        price::{self, Price, Priced},
+        Asked, Format,
+        asked::CacheTime,
+        include_usage,
+        price::{self, Class, Price, Priced},
         tokens::{Counter, Family},
     },
     policy::snapshot::Mode,
@@ -26,7 +28,6 @@ use crate::{
         upload::Upload,
         validate::Checked,
     },
-    units::NanoUsd,
 };
 
 /// Tokens that a provider puts around a prompt, beside a sixteenth of it: roles, separators, tools.
@@ -140,42 +141,68 @@ impl Meter {
         let mut prompt = Counter::new(family);
         Asked::read(self.format, path, body, &mut |text| prompt.push(text));
         self.output = Counter::new(family);
-        self.prompt = prompt.tokens().saturating_add(asked.attached_tokens());
-        let asked = self.asked.insert(Box::new(asked));
-        let bytes = body.len() as u64;
+        let text = prompt.tokens();
+        self.prompt = text.saturating_add(asked.attached_tokens());
+        self.asked = Some(Box::new(asked));
+        self.hold_for(text, body.len() as u64)
+    }
+
+    /// What is to be held for a request with so many tokens of text.
+    fn hold_for(&mut self, text: u64, bytes: u64) -> Result<Booked, Box<Refusal>> {
         let mut wanted = Booked { tokens: self.prompt, bytes, ..self.held };
         // Without a model there is no price yet: the answer may name one.
-        let Some(model) = &asked.model else { return Ok(wanted) };
+        let asked = self.asked.as_ref();
+        let Some(model) = asked.and_then(|asked| asked.model.as_deref()) else { return Ok(wanted) };
         let policy = std::sync::Arc::clone(&self.policy);
         let price = match policy.prices.price_of(model, self.rules.unknown_model) {
             Priced::Known(_, price) | Priced::Ceiling(price) => price,
             Priced::Flat => return Ok(wanted),
             Priced::Refused => return Err(Refusal::new(Code::UnknownModel)),
         };
-        let estimate = self.estimate(price);
+        let estimate = self.estimate(price, text);
         wanted.cost = wanted.cost.max(estimate.cost);
         wanted.tokens = estimate.tokens;
         Ok(wanted)
     }
 
-    fn estimate(&mut self, price: &Price) -> Booked {
-        let tier = self.tier();
-        self.rates = Some(Rates::of(price, tier, self.prompt));
-        let asked = self.asked.as_deref();
-        let asked = price::Asked {
-            input: framed(self.prompt),
-            max_output: asked.and_then(|asked| asked.max_output),
-            answers: asked.map_or(1, |asked| asked.answers),
+    fn estimate(&mut self, price: &Price, text: u64) -> Booked {
+        let (tier, class) = (self.service_tier(), self.class(price));
+        let Some(asked) = self.asked.as_deref() else { return Booked::default() };
+        let request = price::Asked {
+            input: framed(text),
+            class,
+            attached: asked.attached_tokens().saturating_add(asked.unsure_tokens()),
+            max_output: asked.max_output,
+            thinking: asked.thinking,
+            answers: asked.answers,
             tier,
             ..price::Asked::default()
         };
-        let most = price::estimate(&asked, price);
+        let most = price::estimate(&request, price);
         let usual = self.cell.learned().quantile(USUAL).filter(|_| asked.max_output.is_none());
-        let prompt = self.rates.as_ref().map_or(NanoUsd(0), Rates::prompt);
         // A prompt longer than usual costs at least itself.
-        let cost = usual.map_or(most, |usual| usual.max(prompt));
-        let tokens = self.prompt.saturating_add(asked.output(price));
+        let prompt = || {
+            price::estimate(&price::Asked { max_output: Some(0), thinking: 0, ..request }, price)
+        };
+        let cost = match usual {
+            Some(usual) if asked.stream => usual.max(prompt()),
+            // Nobody can end an answer that is no stream: what is usual never lowers its hold.
+            usual => most.max(usual.unwrap_or_default()),
+        };
+        let tokens = self.prompt.saturating_add(request.output(price));
         Booked { cost, tokens, ..Booked::default() }
+    }
+
+    /// What the prompt is charged as at most: OpenAI writes to its cache without being asked, where it
+    /// has a price for that.
+    fn class(&self, price: &Price) -> Class {
+        let is_openai = matches!(self.format, Format::OpenAiChat | Format::OpenAiResponses);
+        match self.asked.as_deref().and_then(|asked| asked.cache) {
+            Some(CacheTime::Hour) => Class::CacheWrite1h,
+            Some(CacheTime::Usual) => Class::CacheWrite,
+            None if is_openai && price.has_cache_write() => Class::CacheWrite,
+            None => Class::Input,
+        }
     }
 
     /// The body that makes a stream of OpenAI's dialect end with its usage.

@@ -3,8 +3,8 @@
 //! Usage that an answer reported to its end is exact. Where there is none, because a
 //! side left or the upstream does not report, what has passed is charged: the prompt
 //! and the output as counted here, or what had been reported by then if that is more.
-//! A request that was sent and never answered keeps what was booked for it; an answer
-//! that is an error, and reports nothing, costs the flat cost.
+//! A request that was sent and never answered keeps what was booked for it, and so does
+//! one whose answer cannot be read; an answer that is an error, and reports nothing, costs the flat cost.
 
 use std::sync::Arc;
 
@@ -22,6 +22,9 @@ use crate::{
 impl Meter {
     /// What the first source says that speaks, and whether it stands before any callback.
     pub(super) fn bill(mut self, shared: &Shared, heard: &Heard) -> (Bill, bool) {
+        // An answer that cannot be read may have cost all that was held.
+        let is_lost = self.reader.is_none() && self.asked.is_some();
+        let is_lost = is_lost && self.status.is_some_and(|status| status.is_success());
         let reading = self.reader.take().map(Reader::finish).unwrap_or_default();
         let mut is_certain = true;
         for source in &self.rules.sources {
@@ -30,6 +33,7 @@ impl Meter {
                 CostSource::Pointer => {
                     reading.pointed.map(|cost| named(cost, Source::Pointer, &reading))
                 }
+                CostSource::Usage if is_lost => Some(self.unanswered()),
                 CostSource::Usage => self.by_usage(shared, &reading, heard.flat),
                 CostSource::Callback => {
                     is_certain = false;
@@ -62,7 +66,7 @@ impl Meter {
         let bill = self.priced(shared, reading, self.passed(reading.usage), flat);
         let confidence = Confidence::Estimated;
         // What outgrew the hold within one piece, before it could be ended, is not charged.
-        let most = if self.is_spent { self.held.cost } else { bill.cost };
+        let most = if self.spent.is_some() { self.held.cost } else { bill.cost };
         Some(Bill { source: Source::Counted, confidence, cost: bill.cost.min(most), ..bill })
     }
 
@@ -92,7 +96,7 @@ impl Meter {
     fn priced(&self, shared: &Shared, reading: &Reading, usage: Usage, flat: NanoUsd) -> Bill {
         let asked = self.asked.as_ref();
         let model = reading.model.as_deref().or(asked.and_then(|asked| asked.model.as_deref()));
-        let tier = reading.service_tier.as_deref().map_or(self.tier(), ServiceTier::named);
+        let tier = reading.service_tier.as_deref().map_or(self.service_tier(), ServiceTier::named);
         let prices = &self.policy.prices;
         let cost = |price: &Price| price.cost(&usage, tier);
         let (cost, source, confidence, label) = match prices

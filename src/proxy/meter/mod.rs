@@ -27,16 +27,20 @@ pub use ask::request;
 pub use named::{head, lost, show, trailers};
 pub use room::{Raised, Raising, Room};
 
-use super::{Shared, exchange::Exchange};
+use super::{Shared, exchange::Exchange, refusal::Refusal};
 use crate::{
     id::RequestId,
     ledger::{Hold, Outcome, Store},
     meter::{
-        Asked, Bill, Confidence, Format, Framing, Reader, Source, Trimmer,
+        Asked, Bill, Confidence, Format, Framing, Reader, Source, Style, Trimmer,
         price::ServiceTier,
         tokens::{Counter, Family},
     },
-    policy::{limit::Limits, metering::Metering, snapshot::Policy},
+    policy::{
+        limit::{Limits, Unit},
+        metering::Metering,
+        snapshot::{OperationId, Policy, TierId},
+    },
     settlements::Ended,
     telemetry::{Cell, MeteringError},
     units::NanoUsd,
@@ -54,8 +58,10 @@ pub struct Meter {
     asked: Option<Box<Asked>>,
     /// The prompt, in tokens, as counted here.
     prompt: u64,
-    /// What each token of the answer costs and what the prompt did; `None` while no price is known.
-    rates: Option<room::Rates>,
+    /// What each token of the answer costs and what the prompt did.
+    rates: room::Rates,
+    operation: OperationId,
+    tier: Option<TierId>,
     /// What is booked.
     held: Booked,
     /// The status of the answer, once there is one.
@@ -64,10 +70,12 @@ pub struct Meter {
     reader: Option<Reader>,
     /// The output, in tokens, as counted here.
     output: Counter,
-    /// What the output cost when it was last looked at, and the largest step since.
+    /// What had passed when it was last looked at, and the largest step since.
     seen: room::Seen,
-    /// Whether there was no room for the rest of the stream.
-    is_spent: bool,
+    /// Whether any limit counts tokens.
+    counts_tokens: bool,
+    /// Why there was no room for the rest of the stream.
+    spent: Option<Box<Refusal>>,
     /// Whether the stream was ended for that.
     is_cut: bool,
     trims: bool,
@@ -79,6 +87,18 @@ struct Booked {
     cost: NanoUsd,
     tokens: u64,
     bytes: u64,
+}
+
+/// Where a stream that has no room for more can be ended.
+pub enum Cut {
+    /// Behind so many bytes of the last piece, with these words in its dialect.
+    Here(usize, Bytes),
+    /// Behind so many bytes, but its dialect has no words.
+    Bare(usize),
+    /// Nowhere in the last piece: one event is longer than it.
+    NotYet,
+    /// It has come to its end by itself.
+    Over,
 }
 
 /// What the permit has heard of the cost besides.
@@ -114,14 +134,17 @@ impl Meter {
             format: Format::of_path(&exchange.path),
             asked: None,
             prompt: 0,
-            rates: None,
+            rates: room::Rates::default(),
+            operation: exchange.operation?,
+            tier: exchange.tier,
             held: Booked { cost: operation.cost, ..Booked::default() },
             status: None,
             framing: Framing::Json,
             reader: None,
             output: Counter::new(Family::Other),
             seen: room::Seen::default(),
-            is_spent: false,
+            counts_tokens: terms.limits.all().any(|limit| limit.counter.unit() == Unit::Tokens),
+            spent: None,
             is_cut: false,
             trims: false,
         }))
@@ -169,13 +192,30 @@ impl Meter {
         }
     }
 
-    /// How much of the last piece may go on when the stream is ended here, and what ends it.
-    pub fn cut(&mut self) -> Option<(usize, Bytes)> {
-        let reader = self.reader.as_ref()?;
-        let at = reader.cut_at()?;
-        let ending = reader.ending(self.rules.on_exhausted, &room::NOTICE, self.output.tokens())?;
+    /// Where a stream that has no room is ended, the last piece being its last.
+    pub fn cut(&mut self) -> Cut {
+        let (Some(reader), Some(spent)) = (&self.reader, &self.spent) else { return Cut::Over };
+        if reader.has_ended() {
+            return Cut::Over;
+        }
+        let Some(at) = reader.cut_at() else { return Cut::NotYet };
         self.is_cut = true;
-        Some((at, ending))
+        let (style, notice) = (self.rules.on_exhausted, room::notice(spent));
+        match reader.ending(style, &notice, self.output.tokens()) {
+            Some(ending) => Cut::Here(at, ending),
+            None => Cut::Bare(at),
+        }
+    }
+
+    /// What ends the stream at its last border for `refusal`, in its own dialect.
+    pub fn farewell(&self, refusal: &Refusal) -> Option<Bytes> {
+        let reader = self.reader.as_ref().filter(|_| !self.is_cut)?;
+        reader.ending(Style::Error, &room::notice(refusal), self.output.tokens())
+    }
+
+    /// Why the stream must end, once there was no room for the rest of it.
+    pub fn spent(&self) -> Option<&Refusal> {
+        self.spent.as_deref()
     }
 
     /// Says that the request came to nothing.
@@ -206,7 +246,7 @@ impl Meter {
     }
 
     /// The service tier that the request asks for.
-    fn tier(&self) -> ServiceTier {
+    fn service_tier(&self) -> ServiceTier {
         let word = self.asked.as_ref().and_then(|asked| asked.service_tier.as_deref());
         ServiceTier::named(word.unwrap_or_default())
     }

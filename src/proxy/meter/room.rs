@@ -13,41 +13,49 @@ use std::{pin::Pin, sync::Arc};
 
 use super::{Booked, Meter};
 use crate::{
-    ledger::{Refused, StoreError},
+    ledger::{Exceeded, Excess, Refused, StoreError},
     meter::{
         Notice, Usage,
-        price::{Class, Price, ServiceTier},
+        price::{Class, Price, Priced, ServiceTier},
     },
-    policy::{limit::Unit, snapshot::Mode},
-    proxy::{Shared, settle::Permit},
+    policy::{
+        limit::Unit,
+        snapshot::{Mode, Policy},
+    },
+    proxy::{Shared, admit, refusal::Refusal, settle::Permit},
     units::NanoUsd,
 };
 
-/// The least by which a hold is raised: a tenth of a cent.
-const STEP: NanoUsd = NanoUsd(1_000_000);
+/// The least by which a hold is raised: a tenth of a cent, and so many tokens.
+const STEP: Booked = Booked { cost: NanoUsd(1_000_000), tokens: 64, bytes: 0 };
 /// Tokens that a rate is given for.
 const MILLION: u128 = 1_000_000;
 
-/// What is told in the terminal event of a stream that is ended for want of room.
-pub(super) const NOTICE: Notice<'static> = Notice {
-    kind: "budget_exceeded",
-    code: "budget_exceeded",
-    message: "The answer was ended because your budget is spent.",
-};
-
-/// What running costs are made of.
-#[derive(Clone, Copy, Debug)]
+/// What running costs are made of, as far as the answer has told.
+#[derive(Debug, Default)]
 pub(super) struct Rates {
+    basis: Basis,
+    /// What was reported so far costs this, and the prompt alone at least that.
+    reported: NanoUsd,
     prompt: NanoUsd,
-    /// Nano-dollars per million tokens of output: the dearer of output and reasoning.
+    /// Nano-dollars per million tokens of output: the dearer of output and reasoning. 0 without a price.
     output: NanoUsd,
 }
 
-/// What was seen of a running cost.
+/// What rates were worked out from.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Basis {
+    model: Box<str>,
+    tier: Box<str>,
+    usage: Option<Usage>,
+}
+
+/// What was seen of what passes: all of it, the answer's part, and the largest step of that.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
-    cost: NanoUsd,
-    largest_step: u64,
+    all: Booked,
+    answer: Booked,
+    largest_step: Booked,
 }
 
 /// Whether a stream may go on.
@@ -70,56 +78,118 @@ pub enum Raised {
 pub type Raising = Pin<Box<dyn Future<Output = (Permit, Raised)> + Send>>;
 
 impl Rates {
-    pub(super) fn of(price: &Price, tier: ServiceTier, prompt: u64) -> Self {
-        let usage = Usage { input: prompt, ..Usage::default() };
-        let rate = |class| price.rate(class, tier, prompt);
-        Self {
-            prompt: price.cost(&usage, tier),
-            output: rate(Class::Output).max(rate(Class::Reasoning)),
+    /// Works them out anew where the answer has told something new.
+    fn follow(&mut self, policy: &Policy, heard: &Heard<'_>) {
+        let Heard { model, tier, usage, .. } = *heard;
+        if *self.basis.model == *model && *self.basis.tier == *tier && self.basis.usage == usage {
+            return;
         }
+        self.basis = Basis { model: model.into(), tier: tier.into(), usage };
+        let price = match policy.prices.price_of(model, heard.unknown) {
+            Priced::Known(_, price) | Priced::Ceiling(price) => price,
+            Priced::Refused => policy.prices.ceiling(),
+            Priced::Flat => return,
+        };
+        self.priced(price, heard);
     }
 
-    pub(super) fn prompt(&self) -> NanoUsd {
-        self.prompt
+    fn priced(&mut self, price: &Price, heard: &Heard<'_>) {
+        let tier = ServiceTier::named(heard.tier);
+        let said = heard.usage.unwrap_or_default();
+        let counted = Usage { input: heard.prompt, ..Usage::default() };
+        // What the provider counts is the truth, as soon as it says so.
+        let input = if said.all_input() > 0 { said.input_only() } else { counted };
+        let rate = |class| price.rate(class, tier, input.all_input());
+        self.reported = price.cost(&said, tier);
+        self.prompt = price.cost(&input, tier);
+        self.output = rate(Class::Output).max(rate(Class::Reasoning));
     }
 
     fn running(&self, output: u64) -> NanoUsd {
         let output = (u128::from(output) * u128::from(self.output.0)).div_ceil(MILLION);
-        NanoUsd(self.prompt.0.saturating_add(u64::try_from(output).unwrap_or(u64::MAX)))
+        let counted = self.prompt.0.saturating_add(u64::try_from(output).unwrap_or(u64::MAX));
+        NanoUsd(counted.max(self.reported.0))
+    }
+}
+
+/// What is known of an answer under way.
+struct Heard<'a> {
+    model: &'a str,
+    tier: &'a str,
+    usage: Option<Usage>,
+    /// The prompt, in tokens, as counted here.
+    prompt: u64,
+    unknown: crate::meter::price::UnknownModel,
+}
+
+impl Booked {
+    fn covers(self, other: Self) -> bool {
+        other.cost <= self.cost && other.tokens <= self.tokens
+    }
+
+    fn each(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        let cost = NanoUsd(with(self.cost.0, other.cost.0));
+        Self { cost, tokens: with(self.tokens, other.tokens), bytes: self.bytes }
+    }
+
+    fn plus(self, more: Self) -> Self {
+        self.each(more, u64::saturating_add)
     }
 }
 
 impl Meter {
     /// Compares what has passed, the piece at hand included, with what is booked.
     pub fn room(&mut self) -> Room {
-        let Some(rates) = self.rates.filter(|_| !self.is_cut && self.streams()) else {
+        if self.is_cut || !self.streams() {
             return Room::Enough;
-        };
-        let reported = self.reader.as_ref().and_then(crate::meter::Reader::usage);
-        let reported = reported.map_or(0, |usage| usage.all_output());
-        let cost = rates.running(self.output.tokens().max(reported));
-        let step = cost.0.saturating_sub(self.seen.cost.0);
-        // The prompt is no step: it was there from the beginning.
-        if self.seen.cost > NanoUsd(0) {
-            self.seen.largest_step = self.seen.largest_step.max(step);
         }
-        self.seen.cost = cost;
-        if self.least() <= self.held.cost { Room::Enough } else { Room::Short }
+        let Some(reader) = &self.reader else { return Room::Enough };
+        let (reported, asked) = (reader.usage(), self.asked.as_deref());
+        let asked_model = asked.and_then(|asked| asked.model.as_deref());
+        if let Some(model) = reader.model().or(asked_model) {
+            let asked_tier = asked.and_then(|asked| asked.service_tier.as_deref());
+            self.rates.follow(
+                &self.policy,
+                &Heard {
+                    model,
+                    tier: reader.service_tier().or(asked_tier).unwrap_or_default(),
+                    usage: reported,
+                    prompt: self.prompt,
+                    unknown: self.rules.unknown_model,
+                },
+            );
+        }
+        let output = reported.map_or(0, |usage| usage.all_output()).max(self.output.tokens());
+        // Where no limit counts tokens the store need not hear of them.
+        let tokens = |tokens: u64| if self.counts_tokens { tokens } else { 0 };
+        let cost = self.rates.running(output);
+        let answer = NanoUsd(cost.0.saturating_sub(self.rates.prompt.0));
+        self.seen.saw(
+            Booked { cost, tokens: tokens(self.passed(reported).total()), bytes: 0 },
+            Booked { cost: answer, tokens: tokens(output), bytes: 0 },
+        );
+        if self.held.covers(self.least()) { Room::Enough } else { Room::Short }
     }
 
     /// What must be booked so that one more piece like the largest may come.
-    fn least(&self) -> NanoUsd {
-        NanoUsd(self.seen.cost.0.saturating_add(self.seen.largest_step))
+    fn least(&self) -> Booked {
+        self.seen.all.plus(self.seen.largest_step)
     }
 
     /// What is charged as things stand.
     pub fn running(&self) -> NanoUsd {
-        self.seen.cost.min(self.held.cost)
+        self.seen.all.cost.min(self.held.cost)
     }
+}
 
-    fn wanted(&self, cost: NanoUsd) -> Booked {
-        let passed = self.passed(None);
-        Booked { cost, tokens: self.held.tokens.max(passed.total()), ..self.held }
+impl Seen {
+    /// Takes in what has passed; only the answer grows by steps, the prompt was there from the beginning.
+    fn saw(&mut self, all: Booked, answer: Booked) {
+        if self.all.cost > NanoUsd(0) || self.all.tokens > 0 {
+            let step = answer.each(self.answer, u64::saturating_sub);
+            self.largest_step = self.largest_step.each(step, u64::max);
+        }
+        (self.all, self.answer) = (all, answer);
     }
 }
 
@@ -135,24 +205,24 @@ impl Permit {
     async fn step(&mut self) -> Raised {
         let (shared, Some(hold), Some(meter)) = self.parts() else { return Raised::Enough };
         let shared: Arc<Shared> = Arc::clone(shared);
-        let (held, least) = (meter.held.cost, meter.least());
-        let step = STEP.0.max(held.0 / 4);
-        let wanted = NanoUsd(held.0.saturating_add(step).max(least.0));
+        let (held, least) = (meter.held, meter.least());
+        let quarter = Booked { cost: NanoUsd(held.cost.0 / 4), tokens: held.tokens / 4, bytes: 0 };
+        let wanted = held.plus(STEP.each(quarter, u64::max)).each(least, u64::max);
         let enforce = meter.policy.mode == Mode::Enforce;
         let now = shared.clock.now();
-        let refused = match meter.raise(&shared, hold, meter.wanted(wanted), now, enforce).await {
+        let refused = match meter.raise(&shared, hold, wanted, now, enforce).await {
             Ok(Err(refused)) => refused,
             Ok(Ok(_)) => return Raised::Enough,
             Err(error) => return meter.unbooked(&error),
         };
         // A step is more than there is; perhaps what is needed now is not.
-        let rest = NanoUsd(held.0.saturating_add(left(&meter.limits, &refused)));
-        if rest < least || rest >= wanted {
-            return meter.exhausted();
+        let rest = wanted.each(held.plus(left(&meter.limits, &refused)), u64::min);
+        if !rest.covers(least) || rest.covers(wanted) {
+            return meter.exhausted(meter.refusal(&refused));
         }
-        match meter.raise(&shared, hold, meter.wanted(rest), now, enforce).await {
+        match meter.raise(&shared, hold, rest, now, enforce).await {
             Ok(Ok(_)) => Raised::Enough,
-            Ok(Err(_)) => meter.exhausted(),
+            Ok(Err(refused)) => meter.exhausted(meter.refusal(&refused)),
             Err(error) => meter.unbooked(&error),
         }
     }
@@ -160,23 +230,45 @@ impl Permit {
 
 impl Meter {
     /// There is no more; what is booked may still cover what is at hand.
-    fn exhausted(&mut self) -> Raised {
-        self.is_spent = self.policy.mode == Mode::Enforce;
+    fn exhausted(&mut self, refusal: Box<Refusal>) -> Raised {
         match self.policy.mode {
-            Mode::Enforce => Raised::Exhausted,
+            Mode::Enforce => {
+                self.spent = Some(refusal);
+                Raised::Exhausted
+            }
             Mode::Shadow | Mode::Off => Raised::Enough,
         }
     }
 
     fn unbooked(&mut self, error: &StoreError) -> Raised {
         tracing::warn!(request_id = %self.id, %error, "a stream's hold could not be raised");
-        self.exhausted()
+        self.exhausted(admit::unavailable(error))
+    }
+
+    /// Which limit has no room, as its caller is told.
+    fn refusal(&self, refused: &Refused) -> Box<Refusal> {
+        // That a whole step would never fit says nothing of what the stream still needs.
+        let limit = match refused.limit {
+            Exceeded::Never(index) => Exceeded::Limit(index),
+            limit => limit,
+        };
+        let shown = &self.policy.terms(Some(self.operation), self.tier).shown;
+        admit::refusal(&Excess { limit, retry_after: refused.retry_after }, shown)
     }
 }
 
-/// How much money the tightest limit has left.
-fn left(limits: &crate::policy::limit::Limits, refused: &Refused) -> u64 {
-    let states = limits.all().zip(&refused.standing.states);
-    let money = states.filter(|(limit, _)| limit.counter.unit() == Unit::NanoUsd);
-    money.map(|(_, state)| state.remaining).min().unwrap_or(0)
+/// What is told in the terminal event of a stream that is ended for `refusal`.
+pub(super) fn notice(refusal: &Refusal) -> Notice<'_> {
+    let code = refusal.code.name();
+    Notice { kind: code, code, message: &refusal.message }
+}
+
+/// How much the tightest limits have left.
+fn left(limits: &crate::policy::limit::Limits, refused: &Refused) -> Booked {
+    let least = |unit| {
+        let states = limits.all().zip(&refused.standing.states);
+        let counted = states.filter(|(limit, _)| limit.counter.unit() == unit);
+        counted.map(|(_, state)| state.remaining).min().unwrap_or(u64::MAX)
+    };
+    Booked { cost: NanoUsd(least(Unit::NanoUsd)), tokens: least(Unit::Tokens), bytes: 0 }
 }

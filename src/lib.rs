@@ -15,6 +15,7 @@ pub mod id;
 pub mod jwks;
 pub mod ledger;
 pub mod meter;
+pub mod mishap;
 pub mod policy;
 pub mod proxy;
 pub mod reload;

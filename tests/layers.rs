@@ -23,13 +23,14 @@ use paths::{Import, imports};
 use tokens::{Token, tokens};
 
 /// Every module at the top of the crate, and the floor that it stands on.
-const FLOORS: [(&str, u8); 24] = [
+const FLOORS: [(&str, u8); 25] = [
     ("units", 1),
     ("id", 1),
     ("clock", 1),
     ("secret", 1),
     ("resources", 1),
     ("supervisor", 1),
+    ("mishap", 1),
     ("telemetry", 2),
     ("sanitize", 2),
     ("trust", 2),

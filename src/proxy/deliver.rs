@@ -7,6 +7,9 @@
 //! once if one is well, else after a pause. All attempts share one
 //! `response_timeout`.
 //!
+//! Who waits for an answer is looked at as who gets one is: a caller that is blocked
+//! meanwhile, or whose credential ends, is refused, and the upstream's work with it.
+//!
 //! # Failure
 //! The refusal of the last attempt; without one, why none was made.
 
@@ -27,6 +30,7 @@ use vain::{Lost, Vain, judge};
 use super::{
     exchange::Exchange,
     meter,
+    presence::{LOOK, Looks},
     refusal::{Code, Refusal},
     settle::Permit,
     upload::{Progress, Upload},
@@ -90,8 +94,8 @@ pub async fn request(
         permit.mark_sent();
         let answer = {
             let answer = pin!(pool.send(upstream, attempt.endpoint(), request));
-            let upload = exchange.facts.upload.as_deref();
-            within(answer, upload, exchange.started, delivery.deadline()).await
+            // A caller that may not be here any more leaves as if by itself: what was begun is given up.
+            delivery.wait(exchange, answer).await?
         };
         let answer = judge(answer, progress);
         delivery.learn(exchange, &mut attempt, &answer);
@@ -141,6 +145,9 @@ struct Delivery<'p> {
     spare: Option<Request<Upload>>,
     /// The caller's own credential at the provider.
     account: Option<HeaderValue>,
+    looks: Looks,
+    /// When it is looked again whether the caller may still be here.
+    look_at: Instant,
 }
 
 impl<'p> Delivery<'p> {
@@ -162,6 +169,8 @@ impl<'p> Delivery<'p> {
             begun: false,
             account: own.then(credential).flatten(),
             spare: is_repeatable(exchange, policy).then(|| upstream::repeat(request)).flatten(),
+            looks: Looks::new(exchange),
+            look_at: order.asked + LOOK,
         }
     }
 
@@ -199,6 +208,45 @@ impl<'p> Delivery<'p> {
     /// Until when there must be an answer.
     fn deadline(&self) -> Instant {
         self.asked + self.policy.upstream.response_timeout
+    }
+
+    /// Waits for an answer until its deadline, or as long after the request has gone out whole; `None` when it
+    /// is over. A body on its way has a deadline of its own, so this ends.
+    ///
+    /// # Errors
+    /// The caller may not be here any more.
+    async fn wait<F: Future>(
+        &mut self,
+        exchange: &mut Exchange,
+        mut answer: Pin<&mut F>,
+    ) -> Result<Option<F::Output>, Box<Refusal>> {
+        let upload = exchange.facts.upload.clone();
+        let (started, mut deadline) = (exchange.started, self.deadline());
+        let patience = || deadline.saturating_duration_since(Instant::now());
+        let patience = upload.as_ref().map(|_| patience()).unwrap_or_default();
+        loop {
+            let pause = deadline.min(self.look_at);
+            if let Ok(answer) = tokio::time::timeout_at(pause.into(), answer.as_mut()).await {
+                return Ok(Some(answer));
+            }
+            let now = Instant::now();
+            if now >= self.look_at {
+                self.look_at = now + LOOK;
+                self.looks.look(exchange)?;
+            }
+            if now < deadline {
+                continue;
+            }
+            let next = match upload.as_ref().map(|upload| upload.finished_ms()) {
+                Some(Some(ms)) => started + Duration::from_millis(ms) + patience,
+                Some(None) => now + patience,
+                None => deadline,
+            };
+            if next <= now {
+                return Ok(None);
+            }
+            deadline = next;
+        }
     }
 
     /// Those among whom the request is, should they be held: empty as long as nobody is.
@@ -305,30 +353,4 @@ fn refused(closed: Closed) -> Box<Refusal> {
         Why::Held => Code::UpstreamQuota,
     };
     Refusal::new(code).retry_after(closed.wait)
-}
-
-/// Waits for `answer` until `deadline`, or as long after the request has gone out whole.
-/// A body on its way has a deadline of its own, so this ends.
-async fn within<F: Future>(
-    mut answer: Pin<&mut F>,
-    upload: Option<&Progress>,
-    started: Instant,
-    mut deadline: Instant,
-) -> Option<F::Output> {
-    let patience = || deadline.saturating_duration_since(Instant::now());
-    let patience = upload.map(|_| patience()).unwrap_or_default();
-    loop {
-        if let Ok(answer) = tokio::time::timeout_at(deadline.into(), answer.as_mut()).await {
-            return Some(answer);
-        }
-        let next = match upload.map(|upload| upload.finished_ms()) {
-            Some(Some(ms)) => started + Duration::from_millis(ms) + patience,
-            Some(None) => Instant::now() + patience,
-            None => deadline,
-        };
-        if next <= Instant::now() {
-            return None;
-        }
-        deadline = next;
-    }
 }

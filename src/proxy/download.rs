@@ -30,13 +30,13 @@ use super::{
     exchange::Exchange,
     farewell::Border,
     forward::Reply,
-    meter,
+    meter, panic,
     presence::{LOOK, Looks},
     refusal::Refusal,
     settle::Permit,
     upload::{Progress, Upload},
 };
-use crate::{sanitize, upstream::Lease};
+use crate::{mishap, sanitize, upstream::Lease};
 
 /// The most that is gathered before it is sent on: one TLS record.
 const GATHER: usize = 16 << 10;
@@ -63,6 +63,9 @@ pub enum DownloadError {
     /// Its caller may not have it any more.
     #[error("the caller may not go on")]
     Refused,
+    /// Passing it on panicked.
+    #[error("passing the answer on panicked")]
+    Panicked,
 }
 
 /// The body of every response.
@@ -238,6 +241,7 @@ impl Stream {
     fn take_in(&mut self, frame: Frame<Bytes>, ready_now: &mut Option<Bytes>) -> Option<Bytes> {
         match frame.into_data() {
             Ok(data) => {
+                mishap::at("streamed", &data);
                 match self.toll {
                     Some(_) => self.take_toll(data, ready_now),
                     None => self.pass_on(data, ready_now),
@@ -349,7 +353,10 @@ impl Body for Download {
                 exchange.facts.complete = true;
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
-            Source::Stream(stream) => stream.poll_frame(cx),
+            Source::Stream(stream) => match panic::caught(|| stream.poll_frame(cx)) {
+                Some(poll) => poll,
+                None => Poll::Ready(Some(Err(self.panicked()))),
+            },
         }
     }
 

@@ -62,7 +62,7 @@ use exchange::Exchange;
 use forward::Reply;
 use panic::CatchPanic;
 pub use refusal::{CODES, Code, Refusal};
-use settle::Permit;
+use settle::{Open, Permit};
 pub use upload::Upload;
 #[cfg(fuzzing)]
 pub use websocket::fuzz;
@@ -71,6 +71,7 @@ use crate::{
     clock::Clock,
     health::HealthState,
     ledger::Ledger,
+    mishap,
     policy::{
         cors::Cors,
         handle::PolicyHandle,
@@ -135,10 +136,15 @@ impl Proxy {
         origins::check(exchange, &head)?;
         let caller = identify::caller(exchange, &mut head.headers).await;
         let mut permit = self.permit(exchange, caller).await?;
+        let open = Open::new(exchange, &mut permit);
+        let (exchange, permit_now) = (&mut *open.exchange, &mut *open.permit);
+        mishap::at("admitted", exchange.path.as_bytes());
         let checked = validate::request(exchange, head).await?;
-        let checked = meter::request(exchange, &mut permit, checked).await?;
-        let reply = forward::send(exchange, &mut permit, checked, &self.pool).await;
-        let reply = reply.map_err(|refusal| self.leaving(&permit, refusal))?;
+        let checked = meter::request(exchange, permit_now, checked).await?;
+        let reply = forward::send(exchange, permit_now, checked, &self.pool).await;
+        let reply = reply.map_err(|refusal| self.leaving(permit_now, refusal))?;
+        mishap::at("answered", exchange.path.as_bytes());
+        open.close();
         Ok((permit, reply))
     }
 
@@ -206,8 +212,7 @@ impl Proxy {
 
     #[cold]
     fn panicked(&self, peer: Arc<Peer>) -> Response<Download> {
-        self.shared.telemetry.metrics.panics.add(1);
-        tracing::error!("the handling of a request panicked");
+        panic::count(&self.shared);
         // What the request's own exchange knew is gone; it has left its record.
         let (head, ()) = Request::new(()).into_parts();
         let exchange = Exchange::begin(&self.shared, peer, &head, None);

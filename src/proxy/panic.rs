@@ -7,6 +7,20 @@ use std::{
     task::{Context, Poll},
 };
 
+use super::Shared;
+
+/// Does `work`; a panic in it becomes `None`. What it worked on is not looked at again, but dropped.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+/// Counts and tells a panic that was caught.
+#[cold]
+pub fn count(shared: &Shared) {
+    shared.telemetry.metrics.panics.add(1);
+    tracing::error!("the handling of a request panicked");
+}
+
 /// Runs a future; a panic in it becomes `None`.
 pub struct CatchPanic<F>(Pin<Box<F>>);
 

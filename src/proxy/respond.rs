@@ -18,7 +18,7 @@ use super::{
     forward::Reply,
     grpc, limits, media, meter,
     refusal::{Code, Refusal},
-    settle::Permit,
+    settle::{Open, Permit},
 };
 use crate::{
     policy::{
@@ -91,7 +91,9 @@ pub async fn reply(
     }
     let streams = permit.meter().is_some_and(|meter| meter.streams());
     if cleaner.is_some() && is_small(&body) && !streams {
+        let open = Open::new(&mut exchange, &mut permit);
         let whole = Box::pin(read_whole(body, &policy)).await;
+        open.close();
         if let (Some(meter), Some(whole)) = (permit.meter(), &whole) {
             meter.push(whole);
         }

@@ -102,6 +102,10 @@ impl Permit {
 
     /// Settles, and notes the charge in the exchange's facts.
     pub fn settle(mut self, exchange: &mut Exchange) {
+        self.note(exchange);
+    }
+
+    fn note(&mut self, exchange: &mut Exchange) {
         self.bytes = self.bytes.max(exchange.facts.request_bytes);
         let Some(bill) = self.close() else { return };
         exchange.facts.cost = bill.cost;
@@ -134,6 +138,36 @@ impl Permit {
         ledger.settle(hold, outcome, now);
         let source = if is_named { Source::Header } else { Source::Flat };
         Some(Bill::named(cost, source))
+    }
+}
+
+/// An exchange and what it booked, while it waits for something: whichever way it ends (a refusal, a
+/// caller that leaves, a panic), its record says what was charged.
+pub struct Open<'e> {
+    /// The exchange.
+    pub exchange: &'e mut Exchange,
+    /// What it booked.
+    pub permit: &'e mut Permit,
+    is_over: bool,
+}
+
+impl<'e> Open<'e> {
+    /// Holds both.
+    pub fn new(exchange: &'e mut Exchange, permit: &'e mut Permit) -> Self {
+        Self { exchange, permit, is_over: false }
+    }
+
+    /// Says that the wait is over and the permit goes on.
+    pub fn close(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.permit.note(self.exchange);
+        }
     }
 }
 

@@ -80,6 +80,7 @@ mod sdk_streams;
 mod sdk_websocket;
 mod secrecy;
 mod seeing;
+mod settled;
 mod shared_limits;
 mod slow;
 mod smuggling;

@@ -11,10 +11,22 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    super::{farewell, presence::LOOK, refusal::Refusal},
-    DownloadError, Stream,
+    super::{farewell, panic, presence::LOOK, refusal::Refusal},
+    Download, DownloadError, Source, Stream,
 };
 use crate::upstream;
+
+impl Download {
+    /// Gives up an answer that panicked on its way: what it had booked is settled as it stands.
+    #[cold]
+    pub(super) fn panicked(&mut self) -> DownloadError {
+        if let Source::Stream(mut stream) = std::mem::replace(&mut self.0, Source::Nothing) {
+            stream.exchange.facts.detail = Some("passing the answer on panicked".into());
+            panic::count(&stream.exchange.shared);
+        }
+        DownloadError::Panicked
+    }
+}
 
 impl Stream {
     /// Whether it has lasted as long as it may, or its caller may not go on.

@@ -14,6 +14,7 @@ use crate::{
         Bill, Confidence, Reader, Reading, Source, Usage,
         price::{Price, Priced, ServiceTier},
     },
+    mishap,
     policy::metering::CostSource,
     telemetry::MeteringError,
     units::NanoUsd,
@@ -22,6 +23,8 @@ use crate::{
 impl Meter {
     /// What the first source says that speaks, and whether it stands before any callback.
     pub(super) fn bill(mut self, shared: &Shared, heard: &Heard) -> (Bill, bool) {
+        let model = self.asked.as_ref().and_then(|asked| asked.model.as_deref());
+        mishap::at("settled", model.unwrap_or_default().as_bytes());
         // An answer that cannot be read may have cost all that was held.
         let is_lost = self.reader.is_none() && self.asked.is_some();
         let is_lost = is_lost && self.status.is_some_and(|status| status.is_success());

@@ -27,7 +27,7 @@ pub use ask::request;
 pub use named::{head, lost, show, trailers};
 pub use room::{Raised, Raising, Room};
 
-use super::{Shared, exchange::Exchange, refusal::Refusal};
+use super::{Shared, exchange::Exchange, panic, refusal::Refusal};
 use crate::{
     id::RequestId,
     ledger::{Hold, Outcome, Store},
@@ -229,7 +229,14 @@ impl Meter {
     pub fn close(self: Box<Self>, shared: &Shared, hold: Hold, heard: &Heard) -> Bill {
         let now = shared.clock.now();
         let (callback, id, cell) = (self.rules.callback, self.id, Arc::clone(&self.cell));
-        let (mut bill, is_certain) = self.bill(shared, heard);
+        let held = self.held.cost;
+        let billed = panic::caught(|| self.bill(shared, heard));
+        let (mut bill, is_certain) = billed.unwrap_or_else(|| {
+            panic::count(shared);
+            // Nobody can say any more what it was.
+            let bill = Bill::named(held, Source::Counted);
+            (Bill { confidence: Confidence::Estimated, ..bill }, true)
+        });
         bill.cost = NanoUsd(bill.cost.0.saturating_add(heard.lost.0));
         let Some(timeout) = callback else {
             let outcome =

@@ -86,6 +86,7 @@ mod slow;
 mod smuggling;
 mod spoofing;
 mod storm;
+mod stream_outage;
 mod streams;
 mod supervision;
 mod tenants;

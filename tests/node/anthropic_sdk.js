@@ -33,6 +33,17 @@ const ways = {
     say({ text: whole.content[0].text, tokens: whole.usage.output_tokens, stop: whole.stop_reason });
   },
 
+  // How many pieces of a stream came, and why it ended.
+  async end(client, options) {
+    const events = await client.messages.create({ ...question(options), max_tokens: 100, stream: true });
+    let [pieces, finish] = [0, null];
+    for await (const event of events) {
+      pieces += event.type === "content_block_delta" ? 1 : 0;
+      if (event.type === "message_delta") finish = event.delta.stop_reason;
+    }
+    say({ pieces, finish });
+  },
+
   // Takes one piece and leaves the stream.
   async leave(client, options) {
     const events = client.messages.stream({ ...question(options), max_tokens: 100 });

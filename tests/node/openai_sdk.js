@@ -37,6 +37,19 @@ const ways = {
     }
   },
 
+  // How many pieces of a stream came, and why it ended.
+  async end(client, options) {
+    const chunks = await client.chat.completions.create({ model, messages: question(options), stream: true });
+    let [pieces, finish] = [0, null];
+    for await (const chunk of chunks) {
+      for (const choice of chunk.choices) {
+        pieces += choice.delta.content ? 1 : 0;
+        finish = choice.finish_reason ?? finish;
+      }
+    }
+    say({ pieces, finish });
+  },
+
   // Takes one piece and closes the stream.
   async leave(client, options) {
     const chunks = await client.chat.completions.create({ model, messages: question(options), stream: true });

@@ -320,3 +320,49 @@ fn a_service_that_keeps_prompts_unasked_is_held_at_the_price_of_that() {
         assert!((0.6..1.5).contains(&held), "{held}");
     });
 }
+
+#[test]
+fn a_stream_of_a_blocked_caller_ends_in_its_dialect() {
+    run(async {
+        let origin = Origin::start().await;
+        let plan = metered("", "$9").before(&origin);
+        let sidecar = plan.clone().start().await;
+        for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+            let feed = origin.paces(dialect.path());
+            let mut connection = sidecar.client.h2().await;
+            let ask = match dialect {
+                Dialect::OpenAi => question(&sidecar, 50, streamed()),
+                Dialect::Anthropic => message(&sidecar, &streamed()),
+            };
+            let mut answer = ask.open(&mut connection).await;
+            feed.send((dialect.opening() + &dialect.piece("Once")).into()).await.unwrap();
+            assert!(answer.text().await.contains("Once"));
+
+            let blocked = "[enforcement]\nblocked = [\"address:127.0.0.1\"]\n";
+            sidecar.write_policy(&(plan.text() + blocked));
+
+            let rest = soon("the stream ends", answer.whole()).await.expect("an end in order");
+            let text = rest.text();
+            match dialect {
+                Dialect::OpenAi => {
+                    assert!(text.contains("\"code\":\"blocked\""), "{text}");
+                    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+                }
+                Dialect::Anthropic => {
+                    let told = text.strip_prefix("event: error\ndata: ").expect("an event");
+                    let told: Value = serde_json::from_str(told.trim_end()).unwrap();
+                    assert_eq!(
+                        (&told["type"], &told["error"]["type"]),
+                        (&json!("error"), &json!("blocked"))
+                    );
+                }
+            }
+            soon("the upstream is closed", feed.closed()).await;
+            sidecar.write_policy(&plan.text());
+            crate::harness::until_async("it is free again", || async {
+                (sidecar.client.get("/probe").send().await.status == 200).then_some(())
+            })
+            .await;
+        }
+    });
+}

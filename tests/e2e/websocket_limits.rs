@@ -217,6 +217,51 @@ fn a_caller_whose_budget_others_have_spent_is_told_to_go() {
 }
 
 #[test]
+fn a_caller_whose_share_of_a_common_budget_others_have_spent_is_told_to_go() {
+    run(async {
+        let tier = "[tiers.free]\ntotal = { budget = { day = \"$0.10\" } }\n";
+        let all = "total = { budget = { day = \"$0.10\" } }\n";
+        // What a tier shares, and what an operation does, whoever spends it.
+        for (lines, tiers, reason) in [
+            ("cost = \"$0.05\"", tier, "budget_exceeded: The free tier has used its budget"),
+            (
+                &*format!("cost = \"$0.05\"\n{all}"),
+                "[tiers.free]\nquotas = { rest = \"9/hour\" }\n",
+                "budget_exceeded: ",
+            ),
+        ] {
+            let service = Service::start().await;
+            let policy =
+                "[[identity]]\nfrom = \"path\"\npattern = \"/{user}/**\"\nparameter = \"user\"\n\
+                   tier = \"free\"\n"
+                    .to_owned()
+                    + &policy(lines).replace("GET /talk", "GET /{user}/talk")
+                    + tiers;
+            let sidecar = Sidecar::with(&policy).before_address(service.address).start().await;
+            let (mut caller, mut upstream) =
+                tokio::join!(open(&sidecar.client, "/ann/talk", ""), service.agrees(""));
+            caller.send(TEXT, "paid for").await;
+            assert_eq!(upstream.next().await.text(), "paid for");
+
+            // Somebody else spends the rest: where the operation is bounded, on another talk.
+            if lines.contains("total") {
+                let (mut other, mut behind) =
+                    tokio::join!(open(&sidecar.client, "/bob/talk", ""), service.agrees(""));
+                other.send(TEXT, "too").await;
+                assert_eq!(behind.next().await.text(), "too");
+                told(caller, upstream, 1008, reason).await;
+                continue;
+            }
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let (spent, _) =
+                tokio::join!(sidecar.client.get("/bob/rest").send(), service.answers(answer));
+            assert_eq!(spent.status, 200);
+            told(caller, upstream, 1008, reason).await;
+        }
+    });
+}
+
+#[test]
 fn a_page_of_another_origin_cannot_open_one() {
     run(async {
         let echo = Service::start().await.echoes();

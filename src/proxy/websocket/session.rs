@@ -21,7 +21,7 @@ use super::{Tally, end::End};
 use crate::{
     ledger::{CounterUsage, Exceeded, Excess, Store as _},
     policy::{
-        limit::{CounterId, Limit, Unit},
+        limit::{CounterId, Limit, POOLS, Unit},
         snapshot::{MessageRules, Mode, OperationId, Policy},
     },
     proxy::{
@@ -161,21 +161,24 @@ impl Session {
         Ok(())
     }
 
-    /// A budget that others have spent since leaves no room for this one either. What the
-    /// WebSocket itself has paid for is not taken away from it.
+    /// A budget that others have spent since leaves no room for this one either, its own or one
+    /// that all callers share. What the WebSocket itself has paid for is not taken away from it.
     async fn look_at_budgets(&mut self) -> Result<(), Box<Refusal>> {
         let (shared, policy) = (&self.exchange.shared, &self.exchange.policy);
         let Some(subject) = &self.exchange.subject else { return Ok(()) };
         let terms = self.exchange.terms();
-        if !terms.limits.limits.iter().any(is_budget) {
-            return Ok(());
+        let (own, pools) = (&terms.limits.limits, &terms.limits.pools);
+        let (ledger, now) = (&shared.ledger, shared.clock.now());
+        let mut usage = Vec::new();
+        for (limits, account) in [(own, &**subject), (pools, POOLS)] {
+            if limits.iter().any(is_budget) {
+                // A store that cannot say is no reason to end what was admitted.
+                let Ok(more) = ledger.usage(account, now).await else { return Ok(()) };
+                usage.extend(more);
+            }
         }
         let cost = self.exchange.operation.map_or(NanoUsd(0), |id| policy.operation(id).cost);
-        // A store that cannot say is no reason to end what was admitted.
-        let Ok(usage) = shared.ledger.usage(subject, shared.clock.now()).await else {
-            return Ok(());
-        };
-        for (index, limit) in terms.limits.limits.iter().enumerate().filter(|(_, l)| is_budget(l)) {
+        for (index, limit) in terms.limits.all().enumerate().filter(|(_, l)| is_budget(l)) {
             let id = limit.counter.id();
             let Some(CounterUsage { used, resets_in, .. }) = usage.iter().find(|u| u.id == id)
             else {
@@ -196,7 +199,7 @@ impl Session {
 
     fn note_paid(&mut self) {
         let Some(standing) = &self.exchange.standing else { return };
-        let limits = self.exchange.terms().limits.limits.iter().zip(&standing.states);
+        let limits = self.exchange.terms().limits.all().zip(&standing.states);
         let budgets = limits.filter(|(limit, _)| is_budget(limit));
         self.paid = budgets.map(|(limit, state)| (limit.counter.id(), state.used)).collect();
     }

@@ -81,7 +81,7 @@ pub struct Cell {
     /// Nano-dollars charged, but for what is known to be a model's.
     pub cost: Counter,
     pub(super) models: Models,
-    learned: OnceLock<Box<Learned>>,
+    learned: OnceLock<Arc<Learned>>,
 }
 
 impl Cell {
@@ -107,7 +107,15 @@ impl Cell {
 
     /// What requests of this pair have cost; made when it is first asked for, because most never are.
     pub fn learned(&self) -> &Learned {
-        self.learned.get_or_init(Box::default)
+        self.learned.get_or_init(Arc::default)
+    }
+
+    /// Goes on from what `former` has learned, unless it has begun to learn by itself.
+    pub(super) fn inherit(&self, former: &Self) {
+        if let Some(learned) = former.learned.get() {
+            // Whoever has begun already keeps its own.
+            drop(self.learned.set(Arc::clone(learned)));
+        }
     }
 
     /// Counts what a request used of a model, and its charge.

@@ -267,6 +267,21 @@ impl Metrics {
         Arc::clone(cells.entry(key).or_insert_with(new))
     }
 
+    /// The same, of a pair that had other names before: each former operation in each former tier, the
+    /// newest names first. What was learned of its requests goes on under the new name.
+    pub fn renamed_cell(
+        &self,
+        operation: &Arc<str>,
+        tier: &Arc<str>,
+        former: impl Iterator<Item = (Arc<str>, Arc<str>)>,
+    ) -> Arc<Cell> {
+        let cell = self.cell(operation, tier);
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        former.filter_map(|key| cells.get(&key)).for_each(|former| cell.inherit(former));
+        drop(cells);
+        cell
+    }
+
     /// The waits for the upstream's first byte of one operation.
     pub fn upstream_wait(&self, operation: &Arc<str>) -> Arc<Histogram> {
         named(&self.upstream_waits, operation, || Histogram::new(REQUEST_BOUNDS))

@@ -366,3 +366,43 @@ fn a_stream_of_a_blocked_caller_ends_in_its_dialect() {
         }
     });
 }
+
+#[test]
+fn what_is_usual_is_kept_for_each_operation_and_tier_through_reloads_and_renamings() {
+    run(async {
+        let origin = Origin::start().await;
+        let plan = metered("", "$100").before(&origin);
+        let sidecar = plan.clone().start().await;
+        Dialect::OpenAi.echoed(&origin);
+        let mut connection = sidecar.client.h1().await;
+        for _ in 0..60 {
+            let answer = question(&sidecar, 1, json!({})).on(&mut connection).await;
+            assert_eq!(answer.status, 200);
+        }
+        let text = plan.text();
+        let renamed = |operation: &str, tier: &str| {
+            let former = |name: &str| format!("renamed_from = \"{name}\"\n");
+            let names = text
+                .replace("[operations.chat]\n", &format!("[operations.talk]\n{operation}"))
+                .replace("tier = \"free\"", "tier = \"basic\"")
+                .replace("[tiers.free]\n", &format!("[tiers.basic]\n{tier}"));
+            names.replace("OPERATION", &former("chat")).replace("TIER", &former("free"))
+        };
+        let series = r#"weir_policy_reloads_total{result="applied"}"#;
+
+        for (reload, text, is_known) in [
+            (1.0, renamed("OPERATION", "TIER"), true),
+            (2.0, renamed("OPERATION", "TIER") + "\n# the same once more\n", true),
+            // Other kinds of requests, of which nothing is known.
+            (3.0, text.replace("[operations.chat]", "[operations.other]"), false),
+            (4.0, renamed("OPERATION", "").replace("basic", "third"), false),
+        ] {
+            sidecar.write_policy(&text);
+            sidecar.metric_is(series, reload).await;
+            let before: f64 = used(&sidecar).await.parse().unwrap();
+            let any = json!({"max_tokens": null, "stream": true});
+            let hold = held(&question(&sidecar, 1, any).send().await) - before;
+            assert_eq!(hold < 0.1, is_known, "{reload}: {hold}");
+        }
+    });
+}

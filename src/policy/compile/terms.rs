@@ -14,7 +14,7 @@ use crate::{
     policy::{
         calendar::{Calendar, Period},
         diagnostic::Diagnostic,
-        file::{BudgetFile, Name, PolicyFile, Pool, TierFile, TotalFile},
+        file::{BudgetFile, Name, OperationFile, PolicyFile, Pool, TierFile, TotalFile},
         limit::{Limit, Limits, Span},
         read::At,
         snapshot::{Operation, ShownKind, ShownLimit, Terms, Tier},
@@ -129,8 +129,15 @@ pub(super) fn build(
         let operation = operations.get(row).map_or(&none, |operation| &operation.name);
         for column in 0..=tiers.len() {
             let tier = tiers.get(column).map_or(&none, |tier| &tier.name);
-            let cell = metrics.cell(operation, tier);
-            all.push(match (file.operations.get(row), file.tiers.get(column)) {
+            let written = (file.operations.get(row), file.tiers.get(column));
+            let cell = match written {
+                (Some(written), Some(written_tier)) => {
+                    let former = former(written, written_tier);
+                    metrics.renamed_cell(operation, tier, former)
+                }
+                _ => metrics.cell(operation, tier),
+            };
+            all.push(match written {
                 (Some(written), Some(written_tier)) => {
                     let allowed = written.tiers.as_ref().is_none_or(|tiers| {
                         tiers.iter().any(|name| name.value == written_tier.name.value)
@@ -159,6 +166,23 @@ pub(super) fn build(
         }
     }
     all
+}
+
+/// What a pair was called before: each name of the operation in each name of the tier, but for those that it has.
+fn former(
+    operation: &OperationFile,
+    tier: &TierFile,
+) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
+    let names = |name: &At<Name>, former: &[At<Name>]| -> Vec<Arc<str>> {
+        let former = former.iter().map(|name| shared(&name.value));
+        std::iter::once(shared(&name.value)).chain(former).collect()
+    };
+    let operations = names(&operation.name, &operation.renamed_from);
+    let tiers = names(&tier.name, &tier.renamed_from);
+    let pair = move |operation: Arc<str>| {
+        tiers.clone().into_iter().map(move |tier| (Arc::clone(&operation), tier))
+    };
+    operations.into_iter().flat_map(pair).skip(1)
 }
 
 fn terms(

@@ -132,6 +132,10 @@ impl<L: Lane> Shards<L> {
         };
         let mut pools = self.pools(demand);
         let mut pool = pools.as_mut().map(|pools| self.pool(pools));
+        expire(own, lane, demand.now);
+        if let Some((pool, lane)) = &mut pool {
+            expire(pool, &mut **lane, demand.now);
+        }
         let parties =
             Parties { own: &mut *own, pool: pool.as_mut().map(|(account, _)| &mut **account) };
         let (verdict, changes) = decide::raise(parties, hold, demand);

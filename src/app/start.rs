@@ -89,7 +89,8 @@ fn open(
 ) -> Result<(Ledger, &'static str), StoreError> {
     match &settings.place {
         StorePlace::Directory(directory) => {
-            let options = Options { max_subjects: settings.max_subjects, ..Options::default() };
+            let (max_subjects, release_after) = (settings.max_subjects, settings.release_after);
+            let options = Options { max_subjects, release_after, ..Options::default() };
             Ok((Ledger::Embedded(Embedded::open(directory, options)?), "embedded"))
         }
         StorePlace::Redis(redis) => {

@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::ledger::decision::{Charge, CounterUsage, Outcome};
+use crate::ledger::leases::Leases;
 use crate::ledger::slot::{Name, Slot, Step, Usage};
 use crate::policy::calendar::Period;
 use crate::policy::limit::{Counter, CounterId, Limit, SpanKey};
@@ -59,6 +60,8 @@ pub(super) struct Account {
     pub(super) in_flight: u32,
     /// Only ever appended to while holds are out: they point at their slots.
     pub(super) slots: Vec<Slot>,
+    /// What is kept of open holds, for stores that give back what a crash leaves open.
+    pub(super) leases: Option<Box<Leases>>,
 }
 
 impl Account {
@@ -72,6 +75,7 @@ impl Account {
             latest: 0,
             in_flight: 0,
             slots: Vec::new(),
+            leases: None,
         }
     }
 
@@ -79,6 +83,11 @@ impl Account {
     pub(super) fn settle(&mut self, charges: &[Charge], outcome: Outcome, now: Timestamp) -> Moves {
         let now = self.advance(now);
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.replace(charges, outcome, now)
+    }
+
+    /// Replaces what was charged by what it came to.
+    pub(super) fn replace(&mut self, charges: &[Charge], outcome: Outcome, now: u64) -> Moves {
         let mut moves = Moves::new();
         for (index, charge) in charges.iter().enumerate() {
             let Some((at, generation)) = self.follow(charge) else { continue };
@@ -98,7 +107,8 @@ impl Account {
 
     /// Drops counters without content; `true` when the account may go as a whole.
     pub(super) fn sweep(&mut self, now: u64, sweep: Sweep) -> bool {
-        if self.in_flight > 0 {
+        // Holds point at their slots.
+        if self.in_flight > 0 || self.leases.is_some() {
             return false;
         }
         self.slots.retain(|slot| {
@@ -148,6 +158,7 @@ impl Account {
     pub(super) fn advance(&mut self, now: Timestamp) -> u64 {
         if now.0.saturating_add(MAX_SKEW) < self.latest {
             self.slots.iter_mut().for_each(|slot| slot.rebase(now.0));
+            self.rebase_leases(self.latest, now.0);
             self.latest = now.0;
         }
         self.latest = self.latest.max(now.0);

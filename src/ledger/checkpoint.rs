@@ -21,6 +21,7 @@ use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, Table
 use crate::ledger::StoreError;
 use crate::ledger::account::Account;
 use crate::ledger::codec::{Reader, put_id, put_name, put_number};
+use crate::ledger::leases::StoredHold;
 use crate::ledger::slot::{Name, Slot, Usage};
 use crate::ledger::tally::Tally;
 use crate::ledger::window::Window;
@@ -49,7 +50,11 @@ pub(super) struct Checkpoint {
     /// Unset after a failed write.
     database: Option<Database>,
     replay_from: u64,
+    alive: u64,
 }
+
+/// A row: the account's time, its counters, and the holds that were open.
+pub(super) type Row = (u64, Vec<Slot>, Vec<StoredHold>);
 
 /// What one shard adds to a checkpoint.
 #[derive(Debug, Default)]
@@ -69,6 +74,7 @@ impl Batch {
             put_slot(&mut row, slot);
             self.names.entry(slot.name.id).or_insert_with(|| slot.name.clone());
         }
+        account.put_holds(&mut row);
         self.rows.push((account.subject.clone(), row));
     }
 
@@ -81,7 +87,7 @@ impl Checkpoint {
     /// Opens the file, or makes it where no store has ever been.
     pub(super) fn open(directory: &Path, has_journal: bool) -> Result<Self, StoreError> {
         let (path, unfinished) = (directory.join(FILE), directory.join(UNFINISHED));
-        let mut checkpoint = Self { path, database: None, replay_from: 1 };
+        let mut checkpoint = Self { path, database: None, replay_from: 1, alive: 0 };
         let interrupted = unfinished.exists();
         if !checkpoint.path.exists() {
             if has_journal && !interrupted {
@@ -98,11 +104,13 @@ impl Checkpoint {
         self.replay_from
     }
 
+    /// The last instant at which the process that wrote it was alive; 0 when it did not say.
+    pub(super) fn alive(&self) -> u64 {
+        self.alive
+    }
+
     /// Reads every row.
-    pub(super) fn load(
-        &self,
-        mut each: impl FnMut(&str, u64, Vec<Slot>),
-    ) -> Result<(), StoreError> {
+    pub(super) fn load(&self, mut each: impl FnMut(&str, Row)) -> Result<(), StoreError> {
         let failed = |error: redb::Error| self.unreadable(error);
         let database = self.database()?;
         let transaction = database.begin_read().map_err(|e| failed(e.into()))?;
@@ -119,9 +127,9 @@ impl Checkpoint {
         let table = transaction.open_table(ACCOUNTS).map_err(|e| failed(e.into()))?;
         for entry in table.iter().map_err(|e| failed(e.into()))? {
             let (subject, row) = entry.map_err(|e| failed(e.into()))?;
-            let (latest, slots) = read_row(Reader(row.value()), &names)
+            let row = read_row(Reader(row.value()), &names)
                 .ok_or_else(|| self.corrupt("a row does not parse"))?;
-            each(subject.value(), latest, slots);
+            each(subject.value(), row);
         }
         Ok(())
     }
@@ -130,12 +138,13 @@ impl Checkpoint {
     pub(super) fn write(
         &mut self,
         replay_from: u64,
+        alive: u64,
         batches: impl Iterator<Item = Batch>,
     ) -> Result<(), StoreError> {
         if self.database.is_none() {
             self.connect()?;
         }
-        if let Err(error) = write_all(self.database()?, replay_from, batches) {
+        if let Err(error) = write_all(self.database()?, (replay_from, alive), batches) {
             self.database = None;
             return Err(unavailable(&self.path, error));
         }
@@ -155,7 +164,7 @@ impl Checkpoint {
         }
         let created = builder().create(unfinished).map_err(redb::Error::from);
         created
-            .and_then(|database| write_all(&database, 1, std::iter::empty()))
+            .and_then(|database| write_all(&database, (1, 0), std::iter::empty()))
             .map_err(|error| unavailable(unfinished, error))?;
         fs::rename(unfinished, &self.path).map_err(io_failed)?;
         let directory = self.path.parent().unwrap_or(Path::new("."));
@@ -166,11 +175,13 @@ impl Checkpoint {
     fn connect(&mut self) -> Result<u64, StoreError> {
         let opened = builder().set_check_integrity_on_open(true).open(&self.path);
         let database = opened.map_err(|error| self.unreadable(error.into()))?;
-        let (format, replay_from) = read_meta(&database).map_err(|error| self.unreadable(error))?;
+        let (format, replay_from, alive) =
+            read_meta(&database).map_err(|error| self.unreadable(error))?;
         if format != Some(FORMAT) {
             return Err(self.corrupt("it was made by another version of this program"));
         }
         self.database = Some(database);
+        self.alive = alive.unwrap_or(0);
         replay_from.ok_or_else(|| self.corrupt("it does not say where its journal begins"))
     }
 
@@ -205,15 +216,15 @@ fn builder() -> Builder {
     builder
 }
 
-fn read_meta(database: &Database) -> Result<(Option<u64>, Option<u64>), redb::Error> {
+fn read_meta(database: &Database) -> Result<(Option<u64>, Option<u64>, Option<u64>), redb::Error> {
     let meta = database.begin_read()?.open_table(META)?;
     let value = |key: &str| meta.get(key).map(|value| value.map(|value| value.value()));
-    Ok((value("format")?, value("replay_from")?))
+    Ok((value("format")?, value("replay_from")?, value("alive")?))
 }
 
 fn write_all(
     database: &Database,
-    replay_from: u64,
+    (replay_from, alive): (u64, u64),
     batches: impl Iterator<Item = Batch>,
 ) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
@@ -238,6 +249,7 @@ fn write_all(
         let mut meta = transaction.open_table(META)?;
         meta.insert("format", FORMAT)?;
         meta.insert("replay_from", replay_from)?;
+        meta.insert("alive", alive)?;
     }
     transaction.commit()?;
     Ok(())
@@ -263,11 +275,12 @@ fn put_slot(row: &mut Vec<u8>, slot: &Slot) {
     }
 }
 
-fn read_row(mut row: Reader<'_>, names: &Names) -> Option<(u64, Vec<Slot>)> {
+fn read_row(mut row: Reader<'_>, names: &Names) -> Option<Row> {
     let latest = row.number()?;
     let count = row.number()?;
     let slots = (0..count).map(|_| read_slot(&mut row, names)).collect::<Option<_>>()?;
-    row.is_empty().then_some((latest, slots))
+    let holds = row.holds()?;
+    row.is_empty().then_some((latest, slots, holds))
 }
 
 fn read_slot(row: &mut Reader<'_>, names: &Names) -> Option<Slot> {
@@ -276,7 +289,7 @@ fn read_slot(row: &mut Reader<'_>, names: &Names) -> Option<Slot> {
     match &mut usage {
         Usage::Window(window) => read_entries(row, window)?,
         Usage::Period(tally) => {
-            *tally = Tally::restored(row.number()?, row.number()?, row.number()?)
+            *tally = Tally::restored(row.number()?, row.number()?, row.number()?, 0)
         }
         Usage::InFlight(_) | Usage::Moved(_) => return None,
     }

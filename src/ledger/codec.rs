@@ -59,11 +59,12 @@ pub(super) fn put_step(out: &mut Vec<u8>, step: Step) {
             put_number(out, at);
             put_number(out, amount);
         }
-        Step::Set { total, last, until } => {
-            out.push(2);
+        Step::Set { total, last, until, since } => {
+            out.push(4);
             put_number(out, total);
             put_number(out, last);
             put_number(out, until);
+            put_number(out, last.saturating_sub(since));
         }
         Step::Adopt { from } => {
             out.push(3);
@@ -137,8 +138,11 @@ impl<'a> Reader<'a> {
         Some(match (self.byte()?, window) {
             (0, true) => Step::Add(self.number()?),
             (1, true) => Step::Take { at: self.number()?, amount: self.number()? },
-            (2, false) => {
-                Step::Set { total: self.number()?, last: self.number()?, until: self.number()? }
+            (tag @ (2 | 4), false) => {
+                let (total, last, until) = (self.number()?, self.number()?, self.number()?);
+                // The older form does not say since when it counts.
+                let since = if tag == 2 { 0 } else { last.saturating_sub(self.number()?) };
+                Step::Set { total, last, until, since }
             }
             (3, _) => Step::Adopt { from: self.id()? },
             _ => return None,

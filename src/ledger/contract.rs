@@ -1,7 +1,7 @@
 //! What every store promises, as one suite that runs against each of them.
 //!
 //! A promise is an async function over a fresh, empty store; [`of_every_store`] makes a test of it
-//! for each kind. Promises know nothing of a store but its trait, and no time but `demand.now`: a
+//! for each kind, and for those behind the layer that bridges absences. Promises know nothing of a store but its trait, and no time but `demand.now`: a
 //! store that follows another clock is made in a mode in which its callers tell the time.
 
 mod operators;
@@ -313,6 +313,15 @@ macro_rules! of_every_store {
                 super::$promise(server.patient_store()).await;
             })*
         }
+
+        mod bridged_redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $promise() {
+                let server = crate::ledger::redis::tests::Server::start();
+                let (store, _directory) = crate::ledger::away::bridged(server.patient_store());
+                super::$promise(store).await;
+            })*
+        }
     };
 }
 
@@ -322,6 +331,26 @@ macro_rules! of_local_stores {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $promise() {
                 super::$promise(crate::ledger::Memory::default()).await;
+            })*
+        }
+
+        mod bridged {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $promise() {
+                let authority = crate::ledger::away::Reachable(crate::ledger::Memory::default());
+                let (store, _directory) = crate::ledger::away::bridged(authority);
+                super::$promise(store).await;
+            })*
+        }
+
+        mod releasing {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $promise() {
+                let directory = tempfile::tempdir().unwrap();
+                let release_after = Some(std::time::Duration::from_secs(10));
+                let options = crate::ledger::Options { release_after, ..Default::default() };
+                let store = crate::ledger::Embedded::open(directory.path(), options).unwrap();
+                super::$promise(store).await;
             })*
         }
 

@@ -5,6 +5,7 @@
 //! loses nothing, a power cut at most the last [`Options::sync_every`]. From time
 //! to time a checkpoint moves what changed into one database file and the journal
 //! begins anew; see [`checkpoint`](super::checkpoint) and [`lane`](super::lane).
+//! What a crash leaves open is charged, or given back when its lease ends.
 //!
 //! # Failure
 //! A reservation that cannot be journaled is undone and refused with
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::ledger::checkpoint::{Batch, Checkpoint};
+use crate::ledger::codec::put_number;
 use crate::ledger::decision::{CounterUsage, Decision, Demand, Hold, Outcome, Refused, Standing};
 use crate::ledger::journal::{Journal, Segment, put_frame, remove_before, segment_files};
 use crate::ledger::lane::{JournalLane, kind};
@@ -36,6 +38,9 @@ pub struct Options {
     pub segment_bytes: u64,
     /// What a power cut may lose. Default 100 ms.
     pub sync_every: Duration,
+    /// Gives back what requests in flight at a crash had booked, this long after the last sign of life.
+    /// Default `None`: it stands as spent, which asks for no record at the end of most requests.
+    pub release_after: Option<Duration>,
 }
 
 impl Default for Options {
@@ -44,6 +49,7 @@ impl Default for Options {
             max_subjects: DEFAULT_MAX_SUBJECTS,
             segment_bytes: 64 << 20,
             sync_every: Duration::from_millis(100),
+            release_after: None,
         }
     }
 }
@@ -66,6 +72,7 @@ struct Kept {
     journal: Arc<Journal>,
     shards: Shards<JournalLane>,
     checkpoint: Mutex<Checkpoint>,
+    release_after: Option<Duration>,
 }
 
 impl Embedded {
@@ -126,20 +133,29 @@ impl Kept {
         let next = files.last().map_or(replay_from, |(sequence, _)| sequence + 1);
         let (journal, segment) = Journal::start(directory, next)?;
         let journal = Arc::new(journal);
-        let lane = || JournalLane::new(journal.clone(), segment.clone());
+        let keeps_holds = options.release_after.is_some();
+        let lane = || JournalLane::new(journal.clone(), segment.clone(), keeps_holds);
         let shards = Shards::new(options.max_subjects, lane);
-        checkpoint.load(|subject, latest, slots| {
+        checkpoint.load(|subject, (latest, slots, holds)| {
             shards.load(subject, |account| {
                 account.restore(latest, slots);
                 account.stored = true;
+                holds
+                    .iter()
+                    .for_each(|hold| account.restore_hold(hold.id, hold.ends, &hold.charges));
             });
         })?;
         let mut recovery = Recovery::default();
-        replay::segments(&files, replay_from, &mut recovery, |subject, work| {
+        let alive = replay::segments(&files, replay_from, &mut recovery, |subject, work| {
             shards.load(subject, work)
         })?;
+        let alive = alive.unwrap_or(checkpoint.alive());
         recovery.subjects = shards.len();
-        Ok((Self { journal, shards, checkpoint: Mutex::new(checkpoint) }, recovery))
+        journal.is_alive(alive);
+        let ends = options.release_after.map(|lease| Timestamp(alive).after(lease));
+        shards.orphan(ends.map(|ends| ends.0), next);
+        let (checkpoint, release_after) = (Mutex::new(checkpoint), options.release_after);
+        Ok((Self { journal, shards, checkpoint, release_after }, recovery))
     }
 
     fn start(
@@ -172,6 +188,23 @@ impl Kept {
         let _ = self.journal.sync();
     }
 
+    /// Renews the lease of all holds at once, where a crash gives them back.
+    fn show_life(&self, now: Timestamp) {
+        let Some(lease) = self.release_after else { return };
+        let due = now.since(Timestamp(self.journal.alive())) >= lease / 4;
+        let open = || self.shards.each().any(|shard| shard.lane.open > 0);
+        if let (true, Some(segment)) = (due && open(), self.journal.current()) {
+            let mut frame = Vec::new();
+            put_frame(&mut frame, segment.sequence, |out| {
+                out.push(kind::ALIVE);
+                put_number(out, now.0);
+            });
+            self.journal.is_alive(now.0);
+            // Either outcome is noted by the journal.
+            let _ = self.journal.append(&segment, &frame);
+        }
+    }
+
     fn write_checkpoint(&self) -> Result<(), StoreError> {
         let mut checkpoint = guard(&self.checkpoint);
         let owed = self.journal.take_debt();
@@ -195,7 +228,7 @@ impl Kept {
             removed.push(shard.lane.removed.len());
             collect(&mut shard, &next, since)
         });
-        checkpoint.write(sequence, batches)?;
+        checkpoint.write(sequence, self.journal.alive(), batches)?;
         for (mut shard, removed) in self.shards.each().zip(removed) {
             shard.lane.removed.drain(..removed);
         }
@@ -262,6 +295,7 @@ impl Store for Embedded {
     }
 
     fn sweep(&self, now: Timestamp) -> usize {
+        self.kept.show_life(now);
         self.kept.shards.sweep(now)
     }
 

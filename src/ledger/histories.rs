@@ -2,7 +2,8 @@
 //!
 //! All of it happens within one day and one window, so that nothing leaves: what a counter shows must
 //! be the sum of what its requests came to, whoever made them and under whichever name, through raises,
-//! refunds, edits of amounts, renames, stragglers of the policy that went, and crashes.
+//! refunds, edits of amounts, renames, stragglers of the policy that went, and crashes. What was open at a
+//! crash stands, or is given back when its lease ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::clock::Timestamp;
-use crate::ledger::contract::NOON;
+use crate::ledger::contract::{NOON, quota};
 use crate::ledger::model::{Durable, now};
 use crate::ledger::{Decision, Demand, Embedded, Hold, Memory, Options, Outcome, Standing};
 use crate::policy::calendar::{Calendar, Period};
@@ -61,6 +62,8 @@ struct Booked {
     cost: u64,
     /// The policy that it came under, and its hold while it is in flight.
     open: Option<(Arc<Limits>, Hold)>,
+    /// When it is given back, if a crash left it open.
+    ends: Option<u64>,
 }
 
 struct Run<S> {
@@ -72,6 +75,7 @@ struct Run<S> {
     /// The policy before the last rename.
     before: [Arc<Limits>; 2],
     now: u64,
+    release_after: Option<Duration>,
 }
 
 fn limits(kind: usize, name: usize, (own, shared, crowd): (u64, u64, u64)) -> Arc<Limits> {
@@ -97,11 +101,12 @@ fn limits(kind: usize, name: usize, (own, shared, crowd): (u64, u64, u64)) -> Ar
 }
 
 impl<S: Durable> Run<S> {
-    fn over(store: S) -> Self {
+    fn over(store: S, release_after: Option<Duration>) -> Self {
         let amounts = (20, 40, 6);
         let policy = [limits(0, 0, amounts), limits(1, 0, amounts)];
         let before = policy.clone();
-        Self { store, booked: Vec::new(), names: [0; 2], amounts, policy, before, now: NOON }
+        let (booked, names, now) = (Vec::new(), [0; 2], NOON);
+        Self { store, booked, names, amounts, policy, before, now, release_after }
     }
 
     fn step(mut self, op: Op, directory: &TempDir) -> Self {
@@ -114,7 +119,7 @@ impl<S: Durable> Run<S> {
                 match now(self.store.reserve(self.demand(subject, &limits, cost))).unwrap() {
                     Decision::Admitted(hold, standing) => {
                         let open = Some((limits, hold));
-                        self.booked.push(Booked { subject, kind, cost, open });
+                        self.booked.push(Booked { subject, kind, cost, open, ends: None });
                         if current {
                             assert!(expected, "admitted beyond a limit");
                             self.compare(subject, kind, &standing);
@@ -140,14 +145,33 @@ impl<S: Durable> Run<S> {
                 self.before = self.policy.clone();
             }
             Op::Rename { .. } => {}
-            Op::Wait(ms) => self.now += ms,
+            Op::Wait(ms) => {
+                self.now += ms;
+                self.booked.retain(|booked| booked.ends.is_none_or(|ends| self.now < ends));
+            }
             Op::Checkpoint => self.store.checkpoint(),
             Op::Reopen => {
-                self.booked.iter_mut().for_each(|booked| booked.open = None);
-                self.store = self.store.reopen(directory);
+                self.show_life();
+                let ends = self.release_after.map(|lease| Timestamp(self.now).after(lease).0);
+                for booked in self.booked.iter_mut().filter(|booked| booked.open.is_some()) {
+                    (booked.open, booked.ends) = (None, ends);
+                }
+                self.store = self.store.reopen(directory, self.release_after);
             }
         }
         self
+    }
+
+    /// Leases count from the last that the store heard.
+    fn show_life(&self) {
+        let limits = Arc::new(Limits {
+            limits: Box::new([quota("pulse", Unit::Requests, 60, 1)]),
+            ..Limits::default()
+        });
+        let asked = Demand { subject: "pulse", ..self.demand(0, &limits, 0) };
+        if let Decision::Admitted(hold, _) = now(self.store.reserve(asked)).unwrap() {
+            self.store.settle(hold, Outcome::Refund, Timestamp(self.now));
+        }
     }
 
     fn edit(&mut self) {
@@ -241,8 +265,14 @@ impl<S: Durable> Run<S> {
     }
 }
 
-fn play<S: Durable>(store: S, directory: &TempDir, history: Vec<Op>) {
-    let run = history.into_iter().fold(Run::over(store), |run, op| run.step(op, directory));
+fn play<S: Durable>(
+    store: S,
+    directory: &TempDir,
+    history: Vec<Op>,
+    release_after: Option<Duration>,
+) {
+    let run = Run::over(store, release_after);
+    let run = history.into_iter().fold(run, |run, op| run.step(op, directory));
     // At the end everybody asks once more: whatever was renamed or crashed last is seen.
     (0..6).fold(run, |run, n| {
         let ask = Op::Reserve { subject: n % 3, kind: n / 3, cost: 0, straggles: false };
@@ -261,7 +291,7 @@ proptest! {
     fn memory_keeps_what_is_shared_and_renamed(history in history()) {
         // What forgets at exit cannot be opened again.
         let history = history.into_iter().filter(|op| !matches!(op, Op::Reopen)).collect();
-        play(Memory::default(), &tempfile::tempdir().unwrap(), history);
+        play(Memory::default(), &tempfile::tempdir().unwrap(), history, None);
     }
 }
 
@@ -272,6 +302,15 @@ proptest! {
     fn embedded_keeps_what_is_shared_and_renamed_through_crashes(history in history()) {
         let directory = tempfile::tempdir().unwrap();
         let store = Embedded::open(directory.path(), Options::default()).unwrap();
-        play(store, &directory, history);
+        play(store, &directory, history, None);
+    }
+
+    #[test]
+    fn embedded_gives_back_what_crashes_leave_open_and_nothing_else(history in history()) {
+        let directory = tempfile::tempdir().unwrap();
+        let release_after = Some(Duration::from_secs(90));
+        let options = Options { release_after, ..Options::default() };
+        let store = Embedded::open(directory.path(), options).unwrap();
+        play(store, &directory, history, release_after);
     }
 }

@@ -15,7 +15,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ledger::StoreError;
@@ -37,6 +37,8 @@ pub(super) struct Journal {
     segments: Mutex<Vec<Arc<Segment>>>,
     up: AtomicBool,
     owes_checkpoint: AtomicBool,
+    /// The last instant at which somebody wrote here, in milliseconds since the Unix epoch.
+    alive: AtomicU64,
 }
 
 /// One file of the journal.
@@ -68,6 +70,7 @@ impl Journal {
             segments: Mutex::default(),
             up: AtomicBool::new(true),
             owes_checkpoint: AtomicBool::new(false),
+            alive: AtomicU64::new(0),
         };
         let segment = journal.rotate(sequence)?;
         Ok((journal, segment))
@@ -135,6 +138,16 @@ impl Journal {
     pub(super) fn is_due(&self, segment_bytes: u64) -> bool {
         let owed = self.is_up() && self.owes_checkpoint.load(Ordering::Relaxed);
         owed || self.current().is_some_and(|segment| lock(&segment.tail).length >= segment_bytes)
+    }
+
+    /// Notes that the process was alive at this instant; returns the one noted before.
+    pub(super) fn is_alive(&self, now: u64) -> u64 {
+        self.alive.swap(now, Ordering::Relaxed)
+    }
+
+    /// The last instant at which the process was alive, as far as it was noted.
+    pub(super) fn alive(&self) -> u64 {
+        self.alive.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_up(&self) -> bool {

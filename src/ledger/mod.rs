@@ -25,7 +25,9 @@ mod embedded;
 pub mod fuzz;
 mod journal;
 mod lane;
+mod leases;
 mod memory;
+mod recording;
 mod redis;
 mod rename;
 mod replay;
@@ -37,6 +39,8 @@ mod worker;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod crashes;
 #[cfg(test)]
 mod durable;
 #[cfg(test)]

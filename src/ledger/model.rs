@@ -59,11 +59,12 @@ fn history(extra: BoxedStrategy<Op>) -> impl Strategy<Value = Vec<Op>> {
 /// A store that can be closed and opened again, or only pretends to.
 pub(super) trait Durable: Store {
     fn checkpoint(&self) {}
-    fn reopen(self, directory: &TempDir) -> Self;
+    /// Crashes; what was open is given back this long after the last sign of life, or charged.
+    fn reopen(self, directory: &TempDir, release_after: Option<Duration>) -> Self;
 }
 
 impl Durable for Memory {
-    fn reopen(self, _: &TempDir) -> Self {
+    fn reopen(self, _: &TempDir, _: Option<Duration>) -> Self {
         self
     }
 }
@@ -73,9 +74,9 @@ impl Durable for Embedded {
         self.checkpoint().unwrap();
     }
 
-    fn reopen(self, directory: &TempDir) -> Self {
+    fn reopen(self, directory: &TempDir, release_after: Option<Duration>) -> Self {
         drop(self);
-        Self::open(directory.path(), Options::default()).unwrap()
+        Self::open(directory.path(), Options { release_after, ..Options::default() }).unwrap()
     }
 }
 
@@ -154,7 +155,7 @@ impl<S: Durable> Run<S> {
             Op::Reopen => {
                 self.holds.clear();
                 self.oracle.crash();
-                self.store = self.store.reopen(directory);
+                self.store = self.store.reopen(directory, None);
             }
         }
         self

@@ -1,9 +1,9 @@
 //! Reads journal segments back into accounts.
 //!
-//! The segments from the checkpoint's number on are applied in order. Holds that
-//! were in flight when the process died stand as spent: their requests were
-//! admitted. A tail that was being written when the power went is cut off and
-//! reported in [`Recovery`].
+//! The segments from the checkpoint's number on are applied in order. What was in
+//! flight when the process died stands as spent, unless the store gives it back
+//! ([`leases`](super::leases)). A tail that was being written when the power went is
+//! cut off and reported in [`Recovery`].
 //!
 //! # Failure
 //! Damage with sound records behind it is no torn tail: opening fails and says
@@ -39,21 +39,24 @@ const DAMAGE_CURE: &str =
     "restore it from a backup, or cut it at that byte with `truncate` to give up what follows";
 
 /// Applies the segments from `replay_from` on; `change` finds the account of a subject.
+/// Returns when the process that wrote them was alive last, if they say so.
 pub(super) fn segments(
     files: &[(u64, PathBuf)],
     replay_from: u64,
     recovery: &mut Recovery,
     mut change: impl FnMut(&str, &mut dyn FnMut(&mut Account)),
-) -> Result<(), StoreError> {
+) -> Result<Option<u64>, StoreError> {
+    let mut alive = None;
     for (expected, (sequence, path)) in (replay_from..).zip(files) {
         if *sequence != expected {
             return Err(missing(path, expected));
         }
         let bytes = fs::read(path)
             .map_err(|source| StoreError::Unavailable { path: path.clone(), source })?;
-        Segment { path, sequence: *sequence, bytes: &bytes }.replay(recovery, &mut change)?;
+        let segment = Segment { path, sequence: *sequence, bytes: &bytes };
+        alive = segment.replay(recovery, &mut change)?.or(alive);
     }
-    Ok(())
+    Ok(alive)
 }
 
 fn missing(path: &Path, sequence: u64) -> StoreError {
@@ -72,21 +75,23 @@ impl Segment<'_> {
         &self,
         recovery: &mut Recovery,
         change: &mut impl FnMut(&str, &mut dyn FnMut(&mut Account)),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         let expected = header(self.sequence);
         if !self.bytes.starts_with(&expected) {
-            return self.headless(recovery, &expected);
+            return self.headless(recovery, &expected).map(|()| None);
         }
-        let mut names = Names::new();
+        let (mut names, mut last) = (Names::new(), None);
         let mut at = HEADER;
         while let Some(payload) = frame(&self.bytes[at..], self.sequence) {
             let applied = apply(payload, self.sequence, &mut names, change);
-            recovery.records += applied.ok_or_else(|| self.damaged(at))?;
+            let Applied { accounts, alive } = applied.ok_or_else(|| self.damaged(at))?;
+            recovery.records += accounts;
+            last = alive.or(last);
             at += FRAME_HEAD + payload.len();
         }
         self.check_tail(at)?;
         recovery.torn_bytes += (self.bytes.len() - at) as u64;
-        Ok(())
+        Ok(last)
     }
 
     /// A crash while a segment was made leaves less than a header, or zeros.
@@ -123,43 +128,63 @@ pub(super) fn fuzz(bytes: &[u8]) {
     }
 }
 
-/// Applies one record; returns 1 if it changed an account, `None` if it makes no sense.
+/// What a record did.
+#[derive(Default)]
+struct Applied {
+    /// How many accounts it changed.
+    accounts: u64,
+    /// When it was written, if it says so.
+    alive: Option<u64>,
+}
+
+/// Applies one record; `None` if it makes no sense.
 fn apply(
     payload: &[u8],
     sequence: u64,
     names: &mut Names,
     change: &mut impl FnMut(&str, &mut dyn FnMut(&mut Account)),
-) -> Option<u64> {
+) -> Option<Applied> {
     let mut record = Reader(payload);
-    match record.byte()? {
+    let kind = record.byte()?;
+    let mut applied = Applied { accounts: 1, alive: None };
+    match kind {
         kind::NAME => {
             let id = record.id()?;
             names.insert(id, record.name(id)?);
-            Some(0)
+            applied.accounts = 0;
         }
-        kind::MOVES => {
+        kind::MOVES | kind::OPEN | kind::CLOSED => {
             let now = Timestamp(record.number()?);
+            applied.alive = Some(now.0);
             let subject = record.text()?;
-            let steps = steps(record, names)?;
+            let hold = (kind != kind::MOVES).then(|| record.hold_id());
+            let steps = steps(&mut record, names)?;
+            let charges = if kind == kind::OPEN { record.charges()? } else { Vec::new() };
+            let hold = hold.map_or(Some(None), |hold| hold.map(Some))?;
             change(subject, &mut |account| {
                 account.changed = sequence;
                 account.replay(now, steps.iter().cloned());
+                match hold {
+                    Some(id) if kind == kind::OPEN => account.restore_hold(id, None, &charges),
+                    Some(id) => _ = account.close(id),
+                    None => {}
+                }
             });
-            Some(1)
         }
         kind::RESET => {
             change(record.text()?, &mut |account| {
                 account.changed = sequence;
                 account.reset();
             });
-            Some(1)
         }
-        kind::PROBE => Some(0),
-        _ => None,
+        kind::ALIVE => applied = Applied { accounts: 0, alive: Some(record.number()?) },
+        kind::PROBE => applied.accounts = 0,
+        _ => return None,
     }
+    Some(applied)
 }
 
-fn steps(mut record: Reader<'_>, names: &Names) -> Option<Vec<(Name, Step)>> {
+fn steps(record: &mut Reader<'_>, names: &Names) -> Option<Vec<(Name, Step)>> {
     let count = record.number()?;
     let step = |_| {
         let name = names.get(&record.id()?)?.clone();

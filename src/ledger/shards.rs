@@ -1,7 +1,7 @@
 //! The map from subjects to accounts, cut into shards that lock on their own.
 //!
 //! Every operation takes one shard's lock, does arithmetic on one account, lets
-//! the shard's [`Lane`] make the change durable, and lets go: nothing else of
+//! its [`Lane`] make the change durable, and lets go: nothing else of
 //! another subject's is touched, and no lock is held over an await. A subject is
 //! looked up by `&str` and hashed once per reservation.
 //!
@@ -10,7 +10,7 @@
 //! refused with [`StoreError::Full`] unless a sweep of its shard, at most one a
 //! second, makes room; known subjects go on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,47 +21,17 @@ use hashbrown::hash_table::Entry;
 
 use crate::clock::Timestamp;
 use crate::ledger::StoreError;
-use crate::ledger::account::{Account, Moves, Sweep};
-use crate::ledger::decide::{self, Changes, Parties};
+use crate::ledger::account::{Account, Sweep};
+use crate::ledger::decide::{self, Parties};
 use crate::ledger::decision::{
     CounterUsage, Decision, Demand, Hold, HoldId, MAX_SUBJECT, Outcome, Refused, ReplicaId,
     Standing,
 };
+use crate::ledger::recording::{Lane, expire, record};
 use crate::policy::limit::POOLS;
 
 /// Enough that two of a few dozen threads rarely meet.
 const SHARDS: usize = 64;
-
-/// Makes the changes of one shard durable, under the shard's lock.
-pub(super) trait Lane: Send {
-    /// Records `moves` of an account, already made; on an error they are undone.
-    ///
-    /// # Errors
-    /// The record could not be written, and nothing of it will be read again.
-    fn record(&mut self, account: &mut Account, moves: &Moves) -> Result<(), StoreError>;
-
-    /// Records that an account was reset.
-    ///
-    /// # Errors
-    /// As [`Lane::record`].
-    fn record_reset(&mut self, account: &mut Account) -> Result<(), StoreError>;
-
-    /// Takes note that an account is no longer in memory.
-    fn dropped(&mut self, account: Account);
-}
-
-/// The lane of a store that forgets: nothing is recorded.
-impl Lane for () {
-    fn record(&mut self, _: &mut Account, _: &Moves) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn record_reset(&mut self, _: &mut Account) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn dropped(&mut self, _: Account) {}
-}
 
 /// All accounts of a store.
 #[derive(Debug)]
@@ -126,14 +96,24 @@ impl<L: Lane> Shards<L> {
         };
         let mut pools = self.pools(demand);
         let mut pool = pools.as_mut().map(|pools| self.pool(pools));
+        expire(own, lane, demand.now);
+        if let Some((pool, lane)) = &mut pool {
+            expire(pool, &mut **lane, demand.now);
+        }
         let parties =
             Parties { own: &mut *own, pool: pool.as_mut().map(|(account, _)| &mut **account) };
         let (decision, changes) = decide::reserve(parties, demand, id);
-        let recorded = record((own, lane), pool.as_mut(), &changes);
+        let hold = match &decision {
+            Decision::Admitted(hold, _) => Some(hold),
+            Decision::Refused(_) => None,
+        };
+        let recorded = record((own, lane), pool.as_mut(), &changes, hold);
         if let (Decision::Admitted(hold, _), Err(error)) = (&decision, recorded) {
             own.settle(&hold.charges, Outcome::Refund, demand.now);
+            own.close(hold.id);
             if let Some((pool, _)) = pool {
                 pool.settle(&hold.pooled, Outcome::Refund, demand.now);
+                pool.close(hold.id);
             }
             return Err(error);
         }
@@ -152,11 +132,15 @@ impl<L: Lane> Shards<L> {
         };
         let mut pools = self.pools(demand);
         let mut pool = pools.as_mut().map(|pools| self.pool(pools));
+        expire(own, lane, demand.now);
+        if let Some((pool, lane)) = &mut pool {
+            expire(pool, &mut **lane, demand.now);
+        }
         let parties =
             Parties { own: &mut *own, pool: pool.as_mut().map(|(account, _)| &mut **account) };
         let (verdict, changes) = decide::raise(parties, hold, demand);
         // On an error the hold stays raised: its owner refunds it in full.
-        record((own, lane), pool.as_mut(), &changes)?;
+        record((own, lane), pool.as_mut(), &changes, Some(hold))?;
         Ok(verdict)
     }
 
@@ -166,15 +150,18 @@ impl<L: Lane> Shards<L> {
             // An account stays while holds are out, so it is there.
             if let Some(account) = accounts.find_mut(hash, |a| *a.subject == *subject) {
                 let moves = account.settle(charges, outcome, now);
-                // A lane that could not write remembers to: the next checkpoint has the account.
-                let _ = lane.record(account, &moves);
+                let note = account.close(hold.id);
+                lane.stage(account, &moves, note);
             }
         };
-        end(&mut self.shard(hold.hash), hold.hash, &hold.subject, &hold.charges);
-        if !hold.pooled.is_empty() {
-            let hash = self.hasher.hash_one(POOLS);
-            end(&mut lock(&self.shards[SHARDS]), hash, POOLS, &hold.pooled);
+        let mut shard = self.shard(hold.hash);
+        end(&mut shard, hold.hash, &hold.subject, &hold.charges);
+        let mut pools = (!hold.pooled.is_empty()).then(|| lock(&self.shards[SHARDS]));
+        if let Some(pools) = &mut pools {
+            end(pools, self.hasher.hash_one(POOLS), POOLS, &hold.pooled);
         }
+        // A lane that could not write remembers to: the next checkpoint has the account.
+        let _ = shard.lane.write(pools.as_mut().map(|pools| &mut pools.lane));
     }
 
     pub(super) fn reset(&self, subject: &str) -> Result<bool, StoreError> {
@@ -194,19 +181,26 @@ impl<L: Lane> Shards<L> {
         if next == 0 {
             let mut pools = lock(&self.shards[SHARDS]);
             let Shard { accounts, lane, .. } = &mut *pools;
+            accounts.iter_mut().for_each(|account| expire(account, lane, now));
             sweep_shard(accounts, lane, now, Sweep::Gentle);
         }
         let mut shard = lock(&self.shards[next]);
         let Shard { accounts, lane, .. } = &mut *shard;
+        accounts.iter_mut().for_each(|account| expire(account, lane, now));
         let dropped = sweep_shard(accounts, lane, now, Sweep::Gentle);
         self.subjects.fetch_sub(dropped, Ordering::Relaxed);
         dropped
     }
 
     pub(super) fn usage(&self, subject: &str, now: Timestamp) -> Vec<CounterUsage> {
-        let (hash, shard) = self.shard_of(subject);
-        let account = shard.accounts.find(hash, |a| *a.subject == *subject);
-        account.map(|account| account.usage(now)).unwrap_or_default()
+        let (hash, mut shard) = self.shard_of(subject);
+        let Shard { accounts, lane, .. } = &mut *shard;
+        let account = accounts.find_mut(hash, |a| *a.subject == *subject);
+        let usage = |account: &mut Account| {
+            expire(account, lane, now);
+            account.usage(now)
+        };
+        account.map(usage).unwrap_or_default()
     }
 
     /// The first `limit` subjects that begin with `prefix`, sorted, without the pools.
@@ -238,6 +232,23 @@ impl<L: Lane> Shards<L> {
                 let counts = usize::from(subject != POOLS);
                 self.subjects.fetch_add(counts, Ordering::Relaxed);
                 work(admit(accounts, Account::new(subject, hash)));
+            }
+        }
+    }
+
+    /// Makes orphans, until `ends`, of what the process before left open; without `ends` it stands.
+    pub(super) fn orphan(&self, ends: Option<u64>, changed: u64) {
+        let mut known = HashSet::new();
+        // The pools come last, when what stands on the subjects' own accounts is known.
+        for mut shard in self.each() {
+            for account in shard.accounts.iter_mut().filter(|account| account.leases.is_some()) {
+                account.changed = changed;
+                let is_pool = *account.subject == *POOLS;
+                known.extend(account.open_holds().filter(|_| !is_pool));
+                match ends {
+                    Some(ends) => account.orphan(ends, |id| !is_pool || known.contains(id)),
+                    None => account.leases = None,
+                }
             }
         }
     }
@@ -313,16 +324,6 @@ fn admit(accounts: &mut HashTable<Account>, account: Account) -> &mut Account {
         Entry::Occupied(known) => known.into_mut(),
         Entry::Vacant(vacant) => vacant.insert(account).into_mut(),
     }
-}
-
-fn record<L: Lane>(
-    (own, lane): (&mut Account, &mut L),
-    pool: Option<&mut (&mut Account, &mut L)>,
-    changes: &Changes,
-) -> Result<(), StoreError> {
-    lane.record(own, &changes.own)?;
-    let Some((pool, lane)) = pool else { return Ok(()) };
-    lane.record(pool, &changes.pool)
 }
 
 fn sweep_shard<L: Lane>(

@@ -66,7 +66,8 @@ pub(super) enum Step {
     /// Taken back from what a window booked at that time.
     Take { at: u64, amount: u64 },
     /// The total of a period, committed and held; whoever reads it again is no worse off.
-    Set { total: u64, last: u64, until: u64 },
+    /// Nothing that was charged before `since` is in it.
+    Set { total: u64, last: u64, until: u64, since: u64 },
     /// Took in the count of another counter of the account, which it replaces.
     Adopt { from: CounterId },
 }
@@ -228,8 +229,8 @@ impl Slot {
             (Usage::Window(window), Step::Take { at, amount }) => {
                 window.take(at, amount, now);
             }
-            (Usage::Period(tally), Step::Set { total, last, until }) => {
-                *tally = Tally::restored(total, last, until);
+            (Usage::Period(tally), Step::Set { total, last, until, since }) => {
+                *tally = Tally::restored(total, last, until, since);
             }
             // Each record names its counter's span, and the reader checked that they agree.
             _ => {}
@@ -318,5 +319,6 @@ fn take(window: &mut Window, at: u64, amount: u64, now: u64) -> Option<Step> {
 }
 
 fn set(tally: &Tally) -> Step {
-    Step::Set { total: tally.used(), last: tally.last(), until: tally.until() }
+    let (last, until, since) = (tally.last(), tally.until(), tally.since());
+    Step::Set { total: tally.used(), last, until, since }
 }

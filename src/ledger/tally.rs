@@ -12,12 +12,24 @@ pub(super) struct Tally {
     held: u64,
     last: u64,
     until: u64,
+    /// No charge before it is in the count: the start of the period in which the count began.
+    since: u64,
 }
 
 impl Tally {
     /// A tally as it was stored; what was in flight then counts as spent.
-    pub(super) fn restored(total: u64, last: u64, until: u64) -> Self {
-        Self { committed: total, held: 0, last, until }
+    pub(super) fn restored(total: u64, last: u64, until: u64, since: u64) -> Self {
+        Self { committed: total, held: 0, last, until, since }
+    }
+
+    /// Takes a charge of `amount` at `time` for one in flight again; `false` when it is no longer counted.
+    pub(super) fn reopen(&mut self, amount: u64, time: u64) -> bool {
+        if time < self.since || amount > self.committed {
+            return false;
+        }
+        self.committed -= amount;
+        self.held = self.held.saturating_add(amount);
+        true
     }
 
     /// Enters the period `start..until`; `true` when a new count began.
@@ -26,7 +38,7 @@ impl Tally {
         // A tally without a charge begins at its period's start, so that it begins once.
         let begins = self.last < start;
         if begins {
-            *self = Self { last: start, until, ..Self::default() };
+            *self = Self { last: start, until, since: start, ..Self::default() };
         }
         begins
     }
@@ -48,10 +60,12 @@ impl Tally {
         self.committed = self.committed.saturating_add(other.committed);
         self.held = self.held.saturating_add(other.held);
         self.last = self.last.max(other.last);
+        self.since = self.since.max(other.since);
     }
 
     pub(super) fn rebase(&mut self, now: u64) {
         self.last = self.last.min(now);
+        self.since = self.since.min(now);
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -67,6 +81,11 @@ impl Tally {
         self.last
     }
 
+    /// No charge before this instant is in the count.
+    pub(super) fn since(&self) -> u64 {
+        self.since
+    }
+
     /// The end of the period that was entered last.
     pub(super) fn until(&self) -> u64 {
         self.until
@@ -79,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_new_period_begins_from_nothing_once() {
-        let mut tally = Tally::restored(7, 90, 100);
+        let mut tally = Tally::restored(7, 90, 100, 0);
         assert!(!tally.enter(50, 100));
         assert!(tally.enter(100, 200));
         assert_eq!(tally.used(), 0);
@@ -94,6 +113,14 @@ mod tests {
         assert!(!tally.enter(60, 160), "80 lies in the moved period");
         assert_eq!(tally.used(), 5);
         assert!(tally.enter(90, 190), "80 lies before it");
+    }
+
+    #[test]
+    fn only_what_is_still_counted_is_in_flight_again() {
+        let mut tally = Tally::restored(7, 90, 100, 50);
+        assert!(!tally.reopen(3, 49), "of the period before");
+        assert!(tally.reopen(3, 50) && !tally.reopen(5, 60), "more than is left");
+        assert_eq!((tally.used(), tally.held()), (7, 3));
     }
 
     #[test]

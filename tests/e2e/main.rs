@@ -44,6 +44,7 @@ mod client_certificates;
 mod commands;
 mod cors;
 mod crash;
+mod crash_holds;
 mod curl;
 mod demo;
 mod dependencies;

@@ -30,6 +30,8 @@ mod standing;
 #[cfg(test)]
 mod gate;
 #[cfg(test)]
+mod healthy;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,9 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+#[cfg(test)]
+pub(in crate::ledger) use healthy::{Reachable, bridged};
 
 use backlog::{Backlog, Room};
 use directory::Directory;

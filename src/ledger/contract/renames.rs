@@ -123,18 +123,6 @@ of_every_store! {
     who_never_used_the_name_between_keeps_the_count_as_well,
     a_name_that_comes_back_to_life_is_added_once,
     a_refusal_moves_the_count_all_the_same,
-}
-
-/// A Redis settles what is in flight at a rename under the name that it was reserved under.
-mod in_flight {
-    use super::super::of_local_stores;
-    use super::{
-        a_hold_is_raised_across_a_rename,
-        requests_in_flight_at_a_rename_are_settled_under_the_new_name,
-    };
-
-    of_local_stores! {
-        requests_in_flight_at_a_rename_are_settled_under_the_new_name,
-        a_hold_is_raised_across_a_rename,
-    }
+    requests_in_flight_at_a_rename_are_settled_under_the_new_name,
+    a_hold_is_raised_across_a_rename,
 }

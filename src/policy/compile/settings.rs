@@ -56,6 +56,8 @@ pub struct StoreSettings {
     pub journal: PathBuf,
     /// Subjects that are counted at most.
     pub max_subjects: usize,
+    /// In a directory: how long what a crash left open stays held before it is given back; `None` charges it.
+    pub release_after: Option<Duration>,
 }
 
 /// A store's place.
@@ -160,6 +162,8 @@ impl Compiler<'_> {
                 },
                 journal: directory.join(&store.journal),
                 max_subjects: store.max_subjects.value as usize,
+                release_after: (store.on_expired.value == OnExpired::Release)
+                    .then_some(store.lease.value),
             },
         }
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Weir beside nginx, HAProxy and Envoy, in one run: `make bench`, or `make bench QUICK=1` in two minutes.
+# Weir beside nginx, HAProxy and Envoy, and what a Redis costs it, in one run: `make bench`, or `make bench QUICK=1` in five minutes.
 # Further arguments go to peers.py (`--help` lists them). Everything stays on the loopback interface.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,6 +12,7 @@ command -v wrk >/dev/null || missing+=(wrk)
 command -v h2load >/dev/null || missing+=(nghttp2-client)
 command -v openssl >/dev/null || missing+=(openssl)
 command -v curl >/dev/null || missing+=(curl)
+command -v redis-server >/dev/null || missing+=(redis-server)
 if [ ${#missing[@]} -gt 0 ]; then
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
@@ -36,3 +37,5 @@ extra=(-r 3 -s 4 -i 2000)
 if [ -n "${QUICK:-}" ]; then extra=(-r 1 -s 2 -i 1000 -m policy); fi
 run="sh -c \"sed -i s#STORE#$store#g {conf} && rm -rf $store/data && exec $weir run --policy {conf} --threads 1 ${WEIR_ARGS:-} 2>/dev/null\""
 python3 "$here/peers.py" -p "$peers" -m policy -e "weir:policy:$run" -t "weir:policy:$here/peers/weir.policy.toml" "${extra[@]}" "$@"
+# By itself: `benches/redis.py --weir target/release/weir`, with `--quick` in two minutes.
+python3 "$here/redis.py" --weir "$weir"

@@ -23,8 +23,10 @@ use crate::ledger::{Store, StoreError};
 pub trait Authority: Store {
     /// Asks the server whether it answers and which books it keeps; never answered from memory.
     ///
+    /// A server that is too slow for requests may answer: [`Store::is_up`] says whether they wait for it.
+    ///
     /// # Errors
-    /// [`StoreError::Away`] within the store's deadline.
+    /// [`StoreError::Away`] within a second.
     fn probe(&self) -> impl Future<Output = Result<Epoch, StoreError>> + Send;
 
     /// Books what was decided elsewhere: all that it has not booked before, told by [`Entry::id`].

@@ -18,8 +18,8 @@ const WHILE_AWAY: Duration = Duration::from_millis(250);
 const WHILE_WELL: Duration = Duration::from_secs(1);
 /// Looks between two searches for what another process left.
 const SEARCH_EVERY: u32 = 20;
-/// Entries per import: a few milliseconds of the server's time.
-const BATCH: usize = 256;
+/// Entries per import: a few milliseconds of the server's time, and of ours.
+const BATCH: usize = 1_024;
 /// How long a process that stops may take to deliver what waits.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -41,7 +41,10 @@ impl<S: Authority> Fallback<S> {
         match self.authority.probe().await {
             Ok(epoch) => {
                 self.compare(epoch);
-                self.report(self.deliver(&self.backlog).await);
+                let delivered = self.deliver(&self.backlog).await;
+                // One that is too slow for requests is told, and yet away.
+                let answers = self.authority.is_up();
+                self.report(if answers { delivered } else { Err(StoreError::Away) });
             }
             Err(_) => self.gone(),
         }

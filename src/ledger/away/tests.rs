@@ -253,6 +253,28 @@ async fn an_import_that_breaks_off_is_told_again_and_counts_once() {
     assert_eq!((rig.spent(), rig.store.depth()), (15, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_authority_is_back_a_quarter_of_a_second_after_any_absence_and_knows_everything() {
+    let rig = Rig::new();
+    let day = daily(100_000 * CENT, 25_000 * CENT);
+    let (second, tending) = (Duration::from_secs(1), rig.store.tend());
+    tokio::pin!(tending);
+    for hours in [0, 1, 3] {
+        rig.goes_away();
+        for _ in 0..2_000 {
+            rig.keep(&day, NOON).await;
+        }
+        assert!(rig.store.depth() >= 2_000);
+        let away = tokio::time::sleep(hours * 3_600 * second + second);
+        tokio::select! { () = &mut tending => unreachable!("it never ends"), () = away => {} }
+        assert!(!rig.store.is_up());
+        rig.server.state().away = false;
+        let back = tokio::time::sleep(Duration::from_millis(260));
+        tokio::select! { () = &mut tending => unreachable!("it never ends"), () = back => {} }
+        assert_eq!((rig.store.is_up(), rig.store.depth()), (true, 0), "after {hours} h");
+    }
+}
+
 #[tokio::test]
 async fn a_limit_that_refuses_refuses_and_one_that_allows_lets_pass() {
     let rig = Rig::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::node::Who;
 use super::resp::{self, Reply};
 use super::script::{self, Invocation};
 use super::server::Server;
@@ -53,7 +54,7 @@ impl Server {
                 let scan: [&[u8]; 6] =
                     [b"SCAN", cursor.as_bytes(), b"MATCH", pattern.as_bytes(), b"COUNT", PAGE];
                 let until = Instant::now() + PATIENCE;
-                let reply = node.ask(resp::command(&scan), 0, until).await;
+                let reply = node.ask(Who::Task, (resp::command(&scan), 0), until).await;
                 let reply = reply.map_err(|_| StoreError::Away)?;
                 let [next, keys] = reply.array() else { return Err(StoreError::Away) };
                 let subjects = keys.array().iter().filter_map(|key| script::subject(key.text()?));
@@ -74,7 +75,7 @@ impl Server {
     }
 
     pub(super) async fn patiently(&self, call: &Invocation) -> Result<Reply, StoreError> {
-        let reply = self.router.call(call, Instant::now() + PATIENCE).await;
+        let reply = self.router.tell(call, Instant::now() + PATIENCE).await;
         reply.map_err(|_| StoreError::Away)
     }
 }

@@ -8,7 +8,7 @@
 //! While no member tells the table, the last one stands; a slot without a server
 //! is away.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -22,6 +22,8 @@ use crate::policy::redis_url::Place;
 const SLOTS: usize = 16_384;
 /// How often the table is read without a reason.
 const READ_EVERY: Duration = Duration::from_secs(30);
+/// Members without a slot that are dialled at once.
+const WANTED: usize = 64;
 /// How long one member may take to tell it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -32,6 +34,8 @@ pub(super) struct Cluster {
     login: Login,
     deadline: Duration,
     stale: Notify,
+    /// Members without a slot of their own, to which calls were sent since the last reading.
+    wanted: Mutex<Vec<Place>>,
 }
 
 #[derive(Default)]
@@ -44,8 +48,8 @@ struct Table {
 impl Cluster {
     /// A cluster without a table yet; it is read by [`Cluster::watch`].
     pub(super) fn new(seeds: Vec<Place>, login: Login, deadline: Duration) -> Arc<Self> {
-        let (table, stale) = (ArcSwap::default(), Notify::new());
-        Arc::new(Self { table, seeds, login, deadline, stale })
+        let (table, stale, wanted) = (ArcSwap::default(), Notify::new(), Mutex::default());
+        Arc::new(Self { table, seeds, login, deadline, stale, wanted })
     }
 
     /// The server that has a key.
@@ -80,7 +84,22 @@ impl Cluster {
         }
         let place = place(address)?;
         let table = self.table.load();
-        table.nodes.iter().find(|(at, _)| *at == place).map(|(_, node)| Arc::clone(node))
+        let node = table.nodes.iter().find(|(at, _)| *at == place);
+        if node.is_none() {
+            self.want(place);
+        }
+        node.map(|(_, node)| Arc::clone(node))
+    }
+
+    /// Asks for a connection to a member that the table does not have: the first slot of a new
+    /// one is on its way.
+    fn want(&self, place: Place) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted.len() < WANTED && !wanted.contains(&place) {
+            wanted.push(place);
+        }
+        drop(wanted);
+        self.stale.notify_one();
     }
 
     /// Keeps the table for ever.
@@ -128,6 +147,15 @@ impl Cluster {
             });
             if let Some(slots) = table.slots.get_mut(*from..=*to) {
                 slots.fill(at as u16);
+            }
+        }
+        let wanted =
+            std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+        for place in wanted {
+            if table.nodes.iter().all(|(at, _)| *at != place) {
+                let old = known.nodes.iter().find(|(at, _)| *at == place);
+                let node = old.map_or_else(|| self.start(&place), |(_, node)| Arc::clone(node));
+                table.nodes.push((place, node));
             }
         }
         table

@@ -265,35 +265,33 @@ function commands.settle()
   return {found, now}
 end
 
--- journal count (sequence at moves (kind id start end deed at amount name)...)...: each once.
+-- journal first last count (kind id start end deed at amount name)...: one run of a journal, once. Where
+-- a part of the run was heard before, nothing is done: 2, and how far it was heard.
 function commands.import()
-  local all, mark, from = accounts(), 'j:' .. ARGV[3], 5
-  local A = all[1]
+  local A, mark = open(1, now), 'j:' .. ARGV[3]
+  local first, last = tonumber(ARGV[4]), tonumber(ARGV[5])
   local done = tonumber(call('HGET', A.key, mark) or -1)
-  for _ = 1, tonumber(ARGV[4]) do
-    local sequence, at, moves = tonumber(ARGV[from]), tonumber(ARGV[from + 1]), tonumber(ARGV[from + 2])
-    from = from + 3
-    for i = from, from + moves * 8 - 1, 8 do
-      local limit = {A = A, kind = ARGV[i], id = ARGV[i + 1], start = tonumber(ARGV[i + 2]),
-        ends = tonumber(ARGV[i + 3]), former = '', name = ARGV[i + 7]}
-      local amount, taken = tonumber(ARGV[i + 6]), ARGV[i + 4] == 't'
-      local present = limit.kind ~= 'P' or (limit.ends > A.now and limit.start <= A.now)
-      if sequence > done and present then
-        local c = enter(limit)
-        if c.kind == 'W' and taken then
-          take(c, tonumber(ARGV[i + 5]), amount)
-        elseif c.kind == 'W' then
-          insert(c, math.min(at, A.now), amount)
-        elseif c.kind == 'P' then
-          c.committed = taken and less(c.committed, amount) or sum(c.committed, amount)
-          c.last = math.max(c.last, math.min(at, A.now))
-        end
+  if first <= done and done < last then
+    close(A)
+    return {2, now, done}
+  end
+  for i = 7, done < first and 6 + ARGV[6] * 8 or 0, 8 do
+    local limit = {A = A, kind = ARGV[i], id = ARGV[i + 1], start = tonumber(ARGV[i + 2]),
+      ends = tonumber(ARGV[i + 3]), former = '', name = ARGV[i + 7]}
+    local at, amount, taken = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]), ARGV[i + 4] == 't'
+    if limit.kind ~= 'P' or (limit.ends > A.now and limit.start <= A.now) then
+      local c = enter(limit)
+      if c.kind == 'W' and taken then
+        take(c, at, amount)
+      elseif c.kind == 'W' then
+        insert(c, math.min(at, A.now), amount)
+      elseif c.kind == 'P' then
+        c.committed = taken and less(c.committed, amount) or sum(c.committed, amount)
+        c.last = math.max(c.last, math.min(at, A.now))
       end
     end
-    from = from + moves * 8
-    done = math.max(done, sequence)
   end
-  call('HSET', A.key, mark, int(done))
+  call('HSET', A.key, mark, int(math.max(done, last)))
   close(A)
   return {1, now}
 end

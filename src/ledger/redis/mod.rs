@@ -27,6 +27,7 @@ mod cluster;
 mod dial;
 mod guards;
 mod held;
+mod import;
 mod live;
 mod node;
 mod resp;

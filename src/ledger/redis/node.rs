@@ -2,8 +2,9 @@
 //!
 //! Calls are written in the order in which they were handed over and answered in
 //! that order, so a settlement is read before the reservation that follows it.
-//! Whoever waits sets the deadline. The first who misses it trips the breaker:
-//! from then on nobody waits, until a probe (one in flight) is answered in time.
+//! Whoever waits sets the deadline. The first request that misses it trips the
+//! breaker: from then on no request waits, until a probe (one in flight) is answered
+//! in time. What goes on behind the requests is told to a slow server, too.
 //!
 //! # Failure
 //! [`Fault`]. A lost connection fails everything that was written to it, and
@@ -30,10 +31,15 @@ pub(super) const QUEUE: usize = 16 << 10;
 /// How long a server may owe an answer before its connection is given up.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long opening a connection may take.
-const DIAL: Duration = Duration::from_secs(2);
-/// The pause before a second attempt to connect, doubled from attempt to attempt.
+const DIAL: Duration = Duration::from_millis(1_500);
+/// How often at most it is said that commands are refused.
+const REPEAT: Duration = Duration::from_secs(10);
+/// The pause before a second attempt to connect, doubled from attempt to attempt. However long
+/// a server was away, it is dialled again within [`DIAL`] and this of its return.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A connection that ends before this was of no use: the pauses go on growing.
+const USEFUL: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +48,15 @@ pub(super) enum Fault {
     Away,
     /// It was sent, and may have been done.
     Lost,
+}
+
+/// For whom a server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// A request: it does not wait for a server that is known to be slow.
+    Request,
+    /// What goes on behind the requests.
+    Task,
 }
 
 pub(super) type Waiter = Box<dyn FnOnce(Result<Reply, Fault>) + Send>;
@@ -94,6 +109,8 @@ struct State {
     problem: Mutex<Option<(bool, String)>>,
     changed: Notify,
     deadline: Duration,
+    /// When it was last said that a command was refused.
+    complained: Mutex<Option<Instant>>,
 }
 
 impl Node {
@@ -110,6 +127,11 @@ impl Node {
         self.state.connected.load(Relaxed) && !self.state.tripped.load(Relaxed)
     }
 
+    /// Whether there is a connection, however slow.
+    pub(super) fn is_connected(&self) -> bool {
+        self.state.connected.load(Relaxed)
+    }
+
     /// Connections that were made so far.
     pub(super) fn connections(&self) -> u64 {
         self.state.connections.load(Relaxed)
@@ -118,6 +140,15 @@ impl Node {
     /// Commands that were handed over so far.
     pub(super) fn calls(&self) -> u64 {
         self.state.calls.load(Relaxed)
+    }
+
+    /// Says that the server refuses commands, not for each of them.
+    pub(super) fn complain(&self, said: &str) {
+        let mut last = guard(&self.state.complained);
+        if last.is_none_or(|last| last.elapsed() >= REPEAT) {
+            *last = Some(Instant::now());
+            tracing::warn!(said, "the store's server refuses a command");
+        }
     }
 
     /// Leaves the connection for another one.
@@ -150,26 +181,24 @@ impl Node {
         }
     }
 
-    /// Asks, and waits until `until` at most.
+    /// Asks for `who`, and waits until `until` at most.
     pub(super) async fn ask(
         self: &Arc<Self>,
-        bytes: Vec<u8>,
-        skip: u8,
+        who: Who,
+        (bytes, skip): (Vec<u8>, u8),
         until: Instant,
     ) -> Result<Reply, Fault> {
-        if !self.answers() {
+        if who == Who::Request && !self.answers() {
             return Err(Fault::Away);
         }
         let (answer, answered) = oneshot::channel();
         // Whoever asked may have given up.
         self.send(bytes, skip, Box::new(move |reply| drop(answer.send(reply))));
-        match tokio::time::timeout_at(until.into(), answered).await {
-            Ok(reply) => reply.unwrap_or(Err(Fault::Lost)),
-            Err(_) => {
-                self.trip();
-                Err(Fault::Lost)
-            }
+        let reply = tokio::time::timeout_at(until.into(), answered).await;
+        if reply.is_err() && who == Who::Request {
+            self.trip();
         }
+        reply.map_or(Err(Fault::Lost), |reply| reply.unwrap_or(Err(Fault::Lost)))
     }
 
     /// Nobody waits any more until a probe was answered in time.
@@ -204,10 +233,13 @@ async fn keep(dialer: Dialer, mut calls: mpsc::Receiver<Call>, state: Arc<State>
             .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
         {
             Ok(connection) => {
-                pause = FIRST_PAUSE;
+                let began = tokio::time::Instant::now();
                 state.note(None);
                 converse(connection, &mut calls, &state).await;
                 state.connected.store(false, Relaxed);
+                if began.elapsed() >= USEFUL {
+                    pause = FIRST_PAUSE;
+                }
                 if !calls.is_closed() {
                     tracing::warn!("the connection to the store's server is lost");
                 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
 use super::dial::{self, Login};
-use super::node::{Dialing, Fault, Node, Waiter};
+use super::node::{Dialing, Fault, Node, Waiter, Who};
 use super::resp::{self, Reply};
 use super::script::Invocation;
 use super::sentinel;
@@ -47,6 +47,11 @@ impl Router {
             Self::One(node) => node.answers(),
             Self::Cluster(cluster) => cluster.is_up(),
         }
+    }
+
+    /// Whether any server can be told something.
+    pub(super) fn is_connected(&self) -> bool {
+        self.nodes().iter().any(|node| node.is_connected())
     }
 
     /// Whether keys of several subjects may lie on several servers.
@@ -102,15 +107,27 @@ impl Router {
         }
     }
 
-    /// Makes a call and waits until `until` at most, wherever it has to go.
+    /// Makes a call for a request and waits until `until` at most, wherever it has to go.
     ///
     /// # Errors
     /// No answer, or one that says that the server cannot do it now.
     pub(super) async fn call(&self, call: &Invocation, until: Instant) -> Result<Reply, Fault> {
+        self.lead(Who::Request, call, until).await
+    }
+
+    /// The same behind the requests: a slow server is told, too.
+    ///
+    /// # Errors
+    /// As [`Router::call`].
+    pub(super) async fn tell(&self, call: &Invocation, until: Instant) -> Result<Reply, Fault> {
+        self.lead(Who::Task, call, until).await
+    }
+
+    async fn lead(&self, who: Who, call: &Invocation, until: Instant) -> Result<Reply, Fault> {
         let mut node = self.node(&call.key).ok_or(Fault::Away)?;
         let (mut bytes, mut skip) = (call.short(), 0);
         for _ in 0..DETOURS {
-            let said = match node.ask(bytes, skip, until).await? {
+            let said = match node.ask(who, (bytes, skip), until).await? {
                 Reply::Error(said) => said,
                 reply => return Ok(reply),
             };
@@ -130,7 +147,7 @@ impl Router {
                     return Err(Fault::Away);
                 }
                 _ => {
-                    tracing::warn!(said, "the store's server refuses a command");
+                    node.complain(&said);
                     return Err(Fault::Away);
                 }
             }

@@ -1,10 +1,13 @@
 //! Asks sentinels who the master is.
 //!
-//! They are asked at each attempt to connect, so a failover is followed by losing
-//! the old master and dialling the new one. What a sentinel names is believed
-//! only once it says itself that it is a master (`ROLE`).
+//! They are asked at each attempt to connect, all at once, so a failover is followed
+//! by losing the old master and dialling the new one, and sentinels that are away cost
+//! no time. What a sentinel names is believed only once it says itself that it is a
+//! master (`ROLE`).
 
 use std::time::Duration;
+
+use tokio::task::JoinSet;
 
 use super::dial::{self, Connection, DialError, Login};
 use super::resp;
@@ -19,16 +22,24 @@ pub(super) async fn master(
     name: &str,
     login: &Login,
 ) -> Result<Connection, DialError> {
-    let mut last = DialError::NoMaster;
+    let mut asked = JoinSet::new();
     for sentinel in sentinels {
-        let Ok(Ok(place)) = tokio::time::timeout(PATIENCE, named(sentinel, name, login)).await
-        else {
+        let (sentinel, name, login) = (sentinel.clone(), name.to_owned(), login.clone());
+        asked.spawn(async move {
+            tokio::time::timeout(PATIENCE, named(&sentinel, &name, &login)).await.ok()
+        });
+    }
+    let (mut tried, mut last) = (Vec::new(), DialError::NoMaster);
+    while let Some(told) = asked.join_next().await {
+        let Ok(Some(Ok(place))) = told else { continue };
+        if tried.contains(&place) {
             continue;
-        };
+        }
         match dial::ready(&place, login, true).await {
             Ok(connection) => return Ok(connection),
             Err(error) => last = error,
         }
+        tried.push(place);
     }
     Err(last)
 }

@@ -5,6 +5,9 @@
 //! never before it was spent, so it cannot leave the window early; a period commits
 //! it when the request is settled. What is not spent goes back when the share ends.
 //!
+//! Far from its limits a share tells of its spending every two seconds at most, near
+//! them five times a second: who is refused elsewhere waits for what is given back.
+//!
 //! A report is told again, word for word, until it is answered; the server knows
 //! its number and books it once.
 //!
@@ -24,7 +27,7 @@ use super::live::Keys;
 use super::resp::Reply;
 use super::script::Invocation;
 use crate::ledger::decision::{LimitState, Standing};
-use crate::policy::limit::{CounterId, Limits, Span, Unit};
+use crate::policy::limit::{CounterId, Limit, Limits, Span, Unit};
 
 /// When the report that told of a spending was booked, by the server's clock; 0 until it was.
 pub(super) type Stamp = Arc<AtomicU64>;
@@ -35,8 +38,16 @@ pub(super) struct Share {
     pub(super) serial: u64,
     pub(super) keys: Keys,
     limits: Arc<Limits>,
+    /// How long what was spent may wait to be told, in milliseconds.
+    pace: u64,
     state: Mutex<State>,
 }
+
+/// How often spending is told where little is left, or the limit is short; and where it is far.
+const SOON: u64 = 200;
+const LATE: u64 = 2_000;
+/// A window counts what was spent ahead by this part of its length later at most.
+const PART: u64 = 64;
 
 #[derive(Debug)]
 struct State {
@@ -95,7 +106,7 @@ impl Share {
         asked: u64,
     ) -> Self {
         let (mut counters, mut of_limit) = (SmallVec::<[Drawn; 4]>::new(), SmallVec::new());
-        let mut others = SmallVec::new();
+        let (mut others, mut pace) = (SmallVec::new(), LATE);
         for (index, (limit, state)) in limits.all().zip(&verdict.states).enumerate() {
             let (counter, unit) = (limit.counter.id(), limit.counter.unit());
             let free = amounts.get(unit).saturating_mul(verdict.times);
@@ -125,6 +136,7 @@ impl Share {
             }
             of_limit.push(at.map(|at| at as u8));
             others.push((state.used.saturating_sub(free), asked + millis(state.resets_in)));
+            pace = pace.min(pace_of(limit, state));
         }
         let state = State {
             counters,
@@ -141,7 +153,7 @@ impl Share {
             stamp: Stamp::default(),
             report: None,
         };
-        Self { serial, keys, limits: Arc::clone(limits), state: Mutex::new(state) }
+        Self { serial, keys, limits: Arc::clone(limits), pace, state: Mutex::new(state) }
     }
 
     pub(super) fn is_for(&self, limits: &Arc<Limits>) -> bool {
@@ -211,7 +223,9 @@ impl Share {
         if let Some((report, ..)) = &state.report {
             return Some(report.clone());
         }
-        if !state.dirty && now.saturating_sub(state.told_last) < lease / 3 {
+        // The end is told at once: others may wait for what is left.
+        let pace = if !state.dirty { lease / 3 } else { self.pace.min(lease / 3) };
+        if now.saturating_sub(state.told_last) < pace && (state.open || !state.dirty) {
             return None;
         }
         let names: SmallVec<[&str; 2]> = self.keys.iter().map(String::as_str).collect();
@@ -325,6 +339,16 @@ impl Drawn {
             call.number(take.0.load(Relaxed)).number(take.1);
             false
         });
+    }
+}
+
+/// How long what is spent of a limit may wait to be told.
+fn pace_of(limit: &Limit, state: &LimitState) -> u64 {
+    let far = state.used <= limit.amount / 2;
+    match limit.counter.span() {
+        Span::Window(length) if far => (millis(*length) / PART).clamp(SOON, LATE),
+        Span::Period(_) if far => LATE,
+        Span::Window(_) | Span::Period(_) | Span::InFlight => SOON,
     }
 }
 

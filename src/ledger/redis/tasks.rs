@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::live::Keys;
+use super::node::Who;
 use super::script::Invocation;
 use super::server::{Server, names};
 use crate::clock::Timestamp;
@@ -17,7 +18,7 @@ const DELIVER: Duration = Duration::from_millis(20);
 const BATCH: usize = 64;
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often spending is reported.
+/// How often shares are looked at that may have spending to report.
 const REPORT: Duration = Duration::from_millis(200);
 /// Reports on their way at once.
 const REPORTS: usize = 256;
@@ -55,14 +56,14 @@ async fn finish(server: &Arc<Server>) {
     for node in server.router.nodes() {
         let ping = super::resp::command(&[b"PING"]);
         // Either answer ends the wait for what was sent before.
-        let _ = node.ask(ping, 0, Instant::now() + PATIENCE).await;
+        let _ = node.ask(Who::Task, (ping, 0), Instant::now() + PATIENCE).await;
     }
 }
 
 async fn deliver(server: Arc<Server>) {
     loop {
         tokio::time::sleep(DELIVER).await;
-        if server.router.is_up() && !server.backlog.is_empty() {
+        if server.router.is_connected() && !server.backlog.is_empty() {
             deliver_some(&server).await;
         }
     }
@@ -73,7 +74,7 @@ async fn deliver_some(server: &Arc<Server>) {
     for call in server.backlog.take(BATCH) {
         let server = Arc::clone(server);
         told.spawn(async move {
-            let answer = server.router.call(&call, Instant::now() + PATIENCE).await;
+            let answer = server.router.tell(&call, Instant::now() + PATIENCE).await;
             server.backlog.judge(call, &answer);
         });
     }
@@ -103,7 +104,7 @@ pub(super) fn renew_all(server: &Server, age: Duration) {
 async fn report(server: Arc<Server>) {
     loop {
         tokio::time::sleep(REPORT).await;
-        if server.router.is_up() {
+        if server.router.is_connected() {
             report_all(&server).await;
         }
     }
@@ -125,7 +126,7 @@ pub(super) async fn report_at(server: &Arc<Server>, now: u64, told: Option<u64>)
         let server = Arc::clone(server);
         telling.spawn(async move {
             // Without an answer the same report is told again.
-            if let Ok(reply) = server.router.call(&call, Instant::now() + PATIENCE).await
+            if let Ok(reply) = server.router.tell(&call, Instant::now() + PATIENCE).await
                 && share.told(&reply)
             {
                 server.shares.ended(&share);

@@ -1,7 +1,12 @@
 //! A real Redis for each test, and what only this store promises.
 
+mod cluster;
+mod edits;
 mod leases;
+mod recovery;
 mod servers;
+mod telling;
+mod trouble;
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +16,11 @@ use super::Redis;
 use crate::policy::compile::{OnExpired, RedisSettings};
 use crate::policy::redis_url::RedisUrl;
 use crate::units::Percent;
+
+/// The program that is tried: `redis-server`, or what `WEIR_TEST_REDIS_SERVER` names, as a Valkey.
+fn program() -> String {
+    std::env::var("WEIR_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
 
 /// A server without persistence; ends with the test.
 pub(in crate::ledger) struct Server {
@@ -27,7 +37,7 @@ impl Server {
     /// A server with more options.
     fn with(options: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(program());
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
         command.args(["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]);
         Self::of(command.args(options), port)
@@ -37,7 +47,7 @@ impl Server {
     fn of(command: &mut Command, port: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let process = command.current_dir(directory.path()).stdout(Stdio::null()).spawn();
-        let process = process.expect("redis-server is installed");
+        let process = process.expect("the server is installed");
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(began.elapsed() < Duration::from_secs(30), "redis-server does not listen");

@@ -2,11 +2,11 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::super::Redis;
-use super::Server;
+use super::{Server, program};
 use crate::clock::Timestamp;
 use crate::ledger::contract::{limits, quota};
 use crate::ledger::{Authority, Decision, Demand, Outcome, Store, StoreError};
@@ -16,7 +16,7 @@ use crate::policy::redis_url::RedisUrl;
 use crate::units::NanoUsd;
 
 /// Two requests pass under a quota of two, and the third does not.
-async fn counts(store: &Redis, subject: &str) {
+pub(super) async fn counts(store: &Redis, subject: &str) {
     let two = limits([quota("chat", Unit::Requests, 3600, 2)]);
     for admitted in [true, true, false] {
         let (cost, now) = (NanoUsd(0), Timestamp(0));
@@ -32,11 +32,11 @@ async fn counts(store: &Redis, subject: &str) {
     }
 }
 
-fn at(settings: RedisSettings, url: &str) -> RedisSettings {
+pub(super) fn at(settings: RedisSettings, url: &str) -> RedisSettings {
     RedisSettings { url: RedisUrl::parse(url).unwrap(), ..settings }
 }
 
-async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
+pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
     let began = Instant::now();
     while !look().await {
         assert!(began.elapsed() < Duration::from_secs(60), "not in time: {what}");
@@ -44,7 +44,7 @@ async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F
     }
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -95,7 +95,7 @@ async fn a_socket_in_the_file_system_will_do() {
 }
 
 /// An authority, and a certificate of it for `localhost`.
-fn certify(directory: &Path) {
+pub(super) fn certify(directory: &Path) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -104,7 +104,9 @@ fn certify(directory: &Path) {
     let authority = params.self_signed(&authority_key).unwrap();
     let issuer = rcgen::Issuer::new(params, authority_key);
     let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let params =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
+            .unwrap();
     let certificate = params.signed_by(&key, &issuer).unwrap();
     let files = [
         ("ca.crt", authority.pem()),
@@ -192,7 +194,7 @@ async fn sentinels_lead_to_the_new_master() {
         master.port
     );
     std::fs::write(&config, text).unwrap();
-    let sentinel = Server::of(Command::new("redis-server").arg(&config).arg("--sentinel"), port);
+    let sentinel = Server::of(Command::new(program()).arg(&config).arg("--sentinel"), port);
     let url = format!("redis-sentinel://127.0.0.1:1,127.0.0.1:{port}/main");
     let store = Redis::open(&at(sentinel.settings(), &url)).unwrap();
     counts(&store, "ada").await;
@@ -208,52 +210,4 @@ async fn sentinels_lead_to_the_new_master() {
     })
     .await;
     counts(&store, "eve").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_counts_each_subject_where_it_lies_and_follows_it() {
-    let servers: Vec<_> = (0..3).map(|_| Server::with(&["--cluster-enabled", "yes"])).collect();
-    let addresses: Vec<_> = servers.iter().map(|s| format!("127.0.0.1:{}", s.port)).collect();
-    let made = Command::new("redis-cli")
-        .args(["--cluster", "create"])
-        .args(&addresses)
-        .args(["--cluster-replicas", "0", "--cluster-yes"])
-        .stdout(Stdio::null())
-        .status();
-    assert!(made.unwrap().success());
-    until("the cluster is whole", || async {
-        servers.iter().all(|server| server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
-    })
-    .await;
-    let url = format!("redis+cluster://127.0.0.1:1,{}", addresses[0]);
-    let store = Redis::open(&at(servers[0].settings(), &url)).unwrap();
-    until("all slots are known", || async { store.is_up() }).await;
-    for subject in 0..20 {
-        counts(&store, &format!("user-{subject}")).await;
-    }
-    for server in &servers {
-        assert!(server.cli(&["DBSIZE"]) != "0", "each member has some");
-    }
-    assert_eq!(store.subjects("user-", 99).await.unwrap().len(), 20);
-    // The slot of one subject moves, and the store follows.
-    let from = servers
-        .iter()
-        .find(|s| {
-            !s.cli(&["EXISTS", "weir:{user-7}"]).starts_with("MOVED")
-                && s.cli(&["EXISTS", "weir:{user-7}"]) == "1"
-        })
-        .unwrap();
-    let to = servers.iter().find(|server| server.port != from.port).unwrap();
-    let slot = from.cli(&["CLUSTER", "KEYSLOT", "user-7"]);
-    let (source, target) = (from.cli(&["CLUSTER", "MYID"]), to.cli(&["CLUSTER", "MYID"]));
-    to.cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]);
-    from.cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
-    let port = to.port.to_string();
-    from.cli(&["MIGRATE", "127.0.0.1", &port, "weir:{user-7}", "0", "5000"]);
-    let used = || async { store.usage("user-7", Timestamp(0)).await.map(|usage| usage[0].used) };
-    until("the store asks there (ASK)", || async { matches!(used().await, Ok(2)) }).await;
-    for server in [to, from] {
-        server.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
-    }
-    until("the store goes there (MOVED)", || async { matches!(used().await, Ok(2)) }).await;
 }

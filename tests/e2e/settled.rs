@@ -238,7 +238,7 @@ async fn stalls(head: &'static str) -> (std::net::SocketAddr, tokio::sync::onesh
             }
             stream.write_all(head.as_bytes()).await.unwrap();
             if let Some(begun) = begun.take() {
-                drop(begun.send(()));
+                begun.send(()).expect("the test waits");
             }
             open.push(stream);
         }

@@ -181,7 +181,8 @@ impl Account {
             self.inherit(counter, now, moves);
             let index = self.known(position, counter, charges);
             let index = index.unwrap_or_else(|| self.push(Slot::new(Name::from(counter))));
-            self.slots[index as usize].enter(counter.span(), now);
+            let ended = self.slots[index as usize].enter(counter.span(), now);
+            moves.extend(ended.map(|step| (index, step)));
             index
         };
         limits.iter().enumerate().map(open).collect()

@@ -4,6 +4,7 @@
 //! for each kind, and for those behind the layer that bridges absences. Promises know nothing of a store but its trait, and no time but `demand.now`: a
 //! store that follows another clock is made in a mode in which its callers tell the time.
 
+mod attacks;
 mod operators;
 mod pools;
 mod renames;

@@ -51,12 +51,16 @@ impl Demand<'_> {
     pub(super) fn amount(&self, unit: Unit) -> u64 {
         match unit {
             Unit::Requests => 1,
-            Unit::Tokens => self.tokens,
-            Unit::Bytes => self.bytes,
-            Unit::NanoUsd => self.cost.0,
+            Unit::Tokens => self.tokens.min(MOST),
+            Unit::Bytes => self.bytes.min(MOST),
+            Unit::NanoUsd => self.cost.0.min(MOST),
         }
     }
 }
+
+/// The most that one request counts for, $9,007,199 in nano-dollars: sums of these do not saturate,
+/// so that whatever one request asked for, its refund leaves what others hold.
+const MOST: u64 = (1 << 53) - 1;
 
 /// The answer to a [`Demand`].
 #[derive(Debug)]
@@ -258,9 +262,9 @@ impl Outcome {
         match (self, unit) {
             (Self::Refund, _) => Some(0),
             (Self::Keep, _) | (Self::Actual { .. }, Unit::Requests) => None,
-            (Self::Actual { tokens, .. }, Unit::Tokens) => Some(*tokens),
-            (Self::Actual { bytes, .. }, Unit::Bytes) => Some(*bytes),
-            (Self::Actual { cost, .. }, Unit::NanoUsd) => Some(cost.0),
+            (Self::Actual { tokens, .. }, Unit::Tokens) => Some((*tokens).min(MOST)),
+            (Self::Actual { bytes, .. }, Unit::Bytes) => Some((*bytes).min(MOST)),
+            (Self::Actual { cost, .. }, Unit::NanoUsd) => Some(cost.0.min(MOST)),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use jiff::civil::Weekday;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -13,11 +14,13 @@ use crate::ledger::oracle::Oracle;
 use crate::ledger::{
     Decision, Demand, Embedded, Exceeded, Hold, Memory, Options, Outcome, Refused, Standing, Store,
 };
-use crate::policy::calendar::Period;
-use crate::policy::limit::{Limits, Span, Unit};
+use crate::policy::calendar::{Calendar, Period};
+use crate::policy::limit::{Counter, Limit, Limits, Span, Unit};
 use crate::units::NanoUsd;
 
 const SUBJECTS: [&str; 2] = ["ada", "eve"];
+const ZONES: [&str; 3] = ["Europe/Berlin", "America/New_York", "Asia/Tokyo"];
+const FIRST: [Weekday; 2] = [Weekday::Monday, Weekday::Thursday];
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -27,6 +30,8 @@ enum Op {
     Wait(u64),
     Back(u64),
     Edit { limit: usize, amount: u64 },
+    Calendar { zone: usize, first: usize },
+    More(bool),
     Reset(usize),
     Sweep,
     Checkpoint,
@@ -49,6 +54,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0u64..30_000).prop_map(Op::Wait),
         1 => (0u64..50_000_000).prop_map(Op::Wait),
         2 => (0usize..6, 1u64..30).prop_map(|(limit, amount)| Op::Edit { limit, amount }),
+        1 => (0..ZONES.len(), 0usize..2).prop_map(|(zone, first)| Op::Calendar { zone, first }),
+        1 => any::<bool>().prop_map(Op::More),
     ]
 }
 
@@ -89,14 +96,35 @@ pub(super) fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-fn policy(amounts: &[u64; 6]) -> [Arc<Limits>; 2] {
+/// What the operator has written besides amounts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    zone: usize,
+    first: usize,
+    /// Money per week and per rolling hour as well.
+    more: bool,
+}
+
+fn week(written: Written, amount: u64) -> Limit {
+    let calendar = Calendar::new(Period::Week, ZONES[written.zone]).unwrap();
+    let calendar = calendar.with_week_start(FIRST[written.first]);
+    Limit { counter: Counter::new("*", Unit::NanoUsd, Span::Period(calendar)), amount }
+}
+
+fn policy(amounts: &[u64; 6], written: Written) -> [Arc<Limits>; 2] {
+    let zone = ZONES[written.zone];
     let shared = |scope| {
-        vec![
+        let mut all = vec![
             quota(scope, Unit::Requests, 60, amounts[0]),
             quota("*", Unit::Tokens, 90, amounts[1]),
-            budget(Period::Day, "Europe/Berlin", amounts[2]),
-            budget(Period::Month, "Europe/Berlin", amounts[3]),
-        ]
+            budget(Period::Day, zone, amounts[2]),
+            budget(Period::Month, zone, amounts[3]),
+        ];
+        if written.more {
+            all.push(week(written, amounts[3]));
+            all.push(quota("*", Unit::NanoUsd, 3600, amounts[2]));
+        }
+        all
     };
     let mut chat = shared("chat");
     chat.push(quota("chat", Unit::Requests, 10, amounts[4]));
@@ -112,6 +140,7 @@ struct Run<S> {
     oracle: Oracle,
     policy: [Arc<Limits>; 2],
     amounts: [u64; 6],
+    written: Written,
     holds: Vec<(usize, usize, Option<Hold>, u64)>,
     now: u64,
 }
@@ -119,11 +148,13 @@ struct Run<S> {
 impl<S: Durable> Run<S> {
     fn over(store: S) -> Self {
         let amounts = [10, 20, 25, 60, 4, 3];
+        let written = Written::default();
         Self {
             store,
             oracle: Oracle::default(),
-            policy: policy(&amounts),
+            policy: policy(&amounts, written),
             amounts,
+            written,
             holds: Vec::new(),
             now: NOON,
         }
@@ -140,7 +171,15 @@ impl<S: Durable> Run<S> {
             Op::Back(ms) => self.now -= ms,
             Op::Edit { limit, amount } => {
                 self.amounts[limit] = amount;
-                self.policy = policy(&self.amounts);
+                self.policy = policy(&self.amounts, self.written);
+            }
+            Op::Calendar { zone, first } => {
+                (self.written.zone, self.written.first) = (zone, first);
+                self.policy = policy(&self.amounts, self.written);
+            }
+            Op::More(more) => {
+                self.written.more = more;
+                self.policy = policy(&self.amounts, self.written);
             }
             Op::Reset(subject) => {
                 now(self.store.reset(SUBJECTS[subject])).unwrap();
@@ -219,7 +258,9 @@ impl<S: Durable> Run<S> {
 
     fn settle(&mut self, hold: usize, outcome: Outcome) {
         let Some((subject, operation, Some(hold), serial)) = self.pick(hold) else { return };
-        let limits = self.policy[operation].clone();
+        // Whatever was ever bounded: the policy may have changed since.
+        let limits =
+            policy(&self.amounts, Written { more: true, ..self.written })[operation].clone();
         self.store.settle(hold, outcome, Timestamp(self.now));
         self.oracle.settle(subject, serial, outcome, self.now, |id| {
             let limit = limits.limits.iter().find(|limit| limit.counter.id() == id).unwrap();

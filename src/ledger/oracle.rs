@@ -2,7 +2,11 @@
 //!
 //! Sequential, slow, and without any of the shortcuts of the real one: no expiry,
 //! no running sums, no generations. The property tests compare the two.
+//!
+//! A period's count goes on as long as its last charge lies in the period that is the present
+//! one by the calendar in force: so an edit of the zone moves a boundary and keeps the count.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -16,6 +20,8 @@ pub(super) struct Oracle {
     pub(super) latest: [u64; 2],
     in_flight: [u32; 2],
     serial: u64,
+    /// Of each count of a period: its last charge, and since when it counts.
+    marks: HashMap<(usize, CounterId), (u64, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,14 +41,27 @@ struct Booking {
 pub(super) type Verdict = Result<u64, (Exceeded, Duration)>;
 
 impl Oracle {
-    fn live(booking: &Booking, span: &Span, now: u64) -> bool {
+    fn live(&self, booking: &Booking, span: &Span, now: u64) -> bool {
         if booking.forgotten {
             return false;
         }
         match span {
             Span::Window(length) => booking.time + length.as_millis() as u64 > now,
-            Span::Period(calendar) => booking.time >= calendar.bounds(Timestamp(now)).start.0,
+            Span::Period(_) => {
+                let mark = self.marks.get(&(booking.subject, booking.counter));
+                mark.is_none_or(|(_, since)| booking.time >= *since)
+            }
             Span::InFlight => booking.hold != 0,
+        }
+    }
+
+    /// Begins the count of a period anew when its last charge lies before the present one.
+    fn enter(&mut self, subject: usize, limit: &Limit, now: u64) {
+        let Span::Period(calendar) = limit.counter.span() else { return };
+        let start = calendar.bounds(Timestamp(now)).start.0;
+        let mark = self.marks.entry((subject, limit.counter.id())).or_default();
+        if mark.0 < start {
+            *mark = (start, start);
         }
     }
 
@@ -50,7 +69,7 @@ impl Oracle {
     pub(super) fn used(&self, subject: usize, limit: &Limit, now: u64, hold: u64) -> u64 {
         let mine = |b: &&Booking| b.subject == subject && b.counter == limit.counter.id();
         let others = self.bookings.iter().filter(mine).filter(|b| hold == 0 || b.hold != hold);
-        others.filter(|b| Self::live(b, limit.counter.span(), now)).map(|b| b.amount).sum()
+        others.filter(|b| self.live(b, limit.counter.span(), now)).map(|b| b.amount).sum()
     }
 
     /// What a hold has charged on a counter, whenever that was.
@@ -68,7 +87,7 @@ impl Oracle {
                 let part = (length.as_millis() as u64).div_ceil(16);
                 !self.bookings[last].forgotten && self.bookings[last].time / part == now / part
             }
-            span => Self::live(&self.bookings[last], span, now),
+            span => self.live(&self.bookings[last], span, now),
         };
         near.then_some(last)
     }
@@ -99,6 +118,7 @@ impl Oracle {
     ) -> (Verdict, Option<(Exceeded, Duration)>) {
         let now = self.latest[subject].max(demand.now.0);
         self.latest[subject] = now;
+        demand.limits.limits.iter().for_each(|limit| self.enter(subject, limit, now));
         let mut excess = None;
         let crowded =
             demand.limits.concurrency.is_some_and(|limit| self.in_flight[subject] >= limit.get());
@@ -135,6 +155,11 @@ impl Oracle {
         for limit in &demand.limits.limits {
             let amount = demand.amount(limit.counter.unit());
             let amount = amount.saturating_sub(self.charged(hold, limit));
+            let id = limit.counter.id();
+            let known = self.bookings.iter().any(|b| b.hold == hold && b.counter == id);
+            if let (Some(mark), true) = (self.marks.get_mut(&(subject, id)), amount > 0 || !known) {
+                mark.0 = mark.0.max(now);
+            }
             if let (Some(last), true) = (self.joined(hold, limit, now), amount > 0) {
                 let booking = &mut self.bookings[last];
                 booking.time = now;
@@ -195,6 +220,7 @@ impl Oracle {
     }
 
     pub(super) fn forget(&mut self, subject: usize) {
+        self.marks.retain(|(of, _), _| *of != subject);
         self.bookings.iter_mut().filter(|b| b.subject == subject).for_each(|b| b.forgotten = true);
     }
 

@@ -113,19 +113,22 @@ impl Slot {
         self.name.id == id && !matches!(self.usage, Usage::Moved(_))
     }
 
-    /// Brings the count to `now`, by the calendar that is in force now.
-    pub(super) fn enter(&mut self, span: &Span, now: u64) {
+    /// Brings the count to `now`, by the calendar that is in force now; the step says that another
+    /// calendar must not bring back what ended.
+    pub(super) fn enter(&mut self, span: &Span, now: u64) -> Option<Step> {
         match (&mut self.usage, span) {
             (Usage::Window(window), _) => window.expire(now),
             (Usage::Period(tally), Span::Period(calendar)) => {
-                let bounds = calendar.bounds(Timestamp(now));
+                let (bounds, before) = (calendar.bounds(Timestamp(now)), tally.used());
                 if tally.enter(bounds.start.0, bounds.end.0) {
                     self.generation = self.generation.wrapping_add(1);
+                    return (before > 0).then(|| set(tally));
                 }
             }
             // The span is part of the counter's name: a period never meets a window.
             (Usage::Period(_) | Usage::InFlight(_) | Usage::Moved(_), _) => {}
         }
+        None
     }
 
     /// How long `amount` more has to wait for room beside the hold's `own` charges; `None` when there is room.
@@ -160,6 +163,10 @@ impl Slot {
     /// Books `amount` at `now`; the step is what of it is journaled.
     pub(super) fn book(&mut self, amount: u64, now: u64) -> Option<Step> {
         if amount == 0 {
+            if let Usage::Period(tally) = &mut self.usage {
+                // What it comes to belongs to this count, wherever an edit moves the boundary.
+                tally.hold(0, now);
+            }
             return None;
         }
         match &mut self.usage {

@@ -11,7 +11,7 @@ use crate::ledger::{
     CounterUsage, Decision, Demand, Exceeded, Hold, HoldId, LimitState, Outcome, Refused,
     ReplicaId, Standing, Store, StoreError,
 };
-use crate::policy::limit::{CounterId, Limit, Span, Unit};
+use crate::policy::limit::{CounterId, Limit, Limits, Span, Unit};
 use crate::units::NanoUsd;
 
 /// What all replicas share.
@@ -28,6 +28,8 @@ pub(super) struct State {
     bookings: Vec<Booking>,
     marks: HashMap<(Arc<str>, u128), u64>,
     settled: HashSet<u64>,
+    /// Under which key a counter goes on that was known under another.
+    renamed: HashMap<CounterId, CounterId>,
     serial: u64,
 }
 
@@ -64,6 +66,11 @@ impl Server {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+
+    /// Everything that was ever booked on these counters and not taken back.
+    pub(super) fn total(&self, counts: impl Fn(CounterId) -> bool) -> u64 {
+        self.state().bookings.iter().filter(|b| counts(b.counter)).map(|b| b.amount).sum()
     }
 
     /// Everything that was ever booked in a unit and not taken back.
@@ -108,6 +115,22 @@ impl State {
         let retry_after = Duration::from_secs(1);
         let limit = Exceeded::Limit(index);
         Some(Refused { standing: self.standing(demand), limit, retry_after })
+    }
+
+    /// Moves what is counted under former names.
+    fn rename(&mut self, limits: &Limits) {
+        for limit in limits.all() {
+            for former in limit.counter.former() {
+                self.renamed.insert(*former, limit.counter.id());
+                for booking in self.bookings.iter_mut().filter(|b| b.counter == *former) {
+                    booking.counter = limit.counter.id();
+                }
+            }
+        }
+    }
+
+    fn present(&self, counter: CounterId) -> CounterId {
+        self.renamed.get(&counter).copied().unwrap_or(counter)
     }
 
     fn book(&mut self, demand: &Demand<'_>, hold: u64) {
@@ -171,12 +194,12 @@ impl State {
     }
 
     fn change(&mut self, subject: &Arc<str>, at: Timestamp, step: &crate::ledger::Move) {
-        let name = &step.name;
+        let (name, counter) = (&step.name, self.present(step.name.id));
         match step.amount {
             Amount::Add(amount) => self.bookings.push(Booking {
                 hold: 0,
                 subject: Arc::clone(subject),
-                counter: name.id,
+                counter,
                 unit: name.unit,
                 period: step.period,
                 time: at.0,
@@ -185,7 +208,7 @@ impl State {
             Amount::Take { at, amount } => {
                 let mut left = amount;
                 let mine = |b: &&mut Booking| {
-                    b.hold == 0 && b.subject == *subject && b.counter == name.id && b.time == at
+                    b.hold == 0 && b.subject == *subject && b.counter == counter && b.time == at
                 };
                 for booking in self.bookings.iter_mut().filter(mine) {
                     let taken = left.min(booking.amount);
@@ -213,6 +236,7 @@ impl Gate {
 impl Store for Gate {
     async fn reserve(&self, demand: Demand<'_>) -> Result<Decision, StoreError> {
         let mut state = self.open()?;
+        state.rename(demand.limits);
         if let Some(refused) = state.refusal(&demand, 0).filter(|_| demand.enforce) {
             return Ok(Decision::Refused(refused));
         }
@@ -243,6 +267,7 @@ impl Store for Gate {
         demand: Demand<'_>,
     ) -> Result<Result<Standing, Refused>, StoreError> {
         let mut state = self.open()?;
+        state.rename(demand.limits);
         let cost = NanoUsd(demand.cost.0.max(hold.booked(Unit::NanoUsd)));
         let demand = Demand { cost, ..demand };
         if let Some(refused) = state.refusal(&demand, hold.hash) {

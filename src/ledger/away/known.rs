@@ -118,7 +118,7 @@ impl Known {
         let subjects = self.lock();
         let facts = subjects.get(demand.subject);
         let used = |limit: &Limit| {
-            let fact = facts?.iter().find(|fact| fact.counter == limit.counter.id())?;
+            let fact = facts?.iter().find(|fact| limit.counter.has(fact.counter))?;
             Some(fact.at(demand.now).saturating_sub(fact.own))
         };
         limits.map(|limit| used(limit).unwrap_or(0)).collect()
@@ -201,6 +201,15 @@ mod tests {
         );
         known.sweep(Timestamp(NOON + 60_000));
         assert_eq!(known.count.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_new_name_is_as_close_to_the_limit_as_the_old_one_was() {
+        let known = Known::new(10);
+        told(&known, 100, 80);
+        let chat = quota("talk", Unit::Requests, 60, 100);
+        let renamed = limits([Limit { counter: chat.counter.renamed_from(["chat"]), ..chat }]);
+        assert_eq!(known.used(&demand(&renamed, NOON))[0], 80);
     }
 
     #[test]

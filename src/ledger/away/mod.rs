@@ -28,6 +28,8 @@ mod returning;
 mod standing;
 
 #[cfg(test)]
+mod edited;
+#[cfg(test)]
 mod gate;
 #[cfg(test)]
 mod healthy;

@@ -1,10 +1,13 @@
-//! Random histories of two replicas, one server, and everything that can go wrong between them.
+//! Random histories of two replicas, one server, and everything that can go wrong between them: absences,
+//! broken lines, crashes, clocks that jump, and edits of the policy while any of it is so.
 //!
-//! After each admission: within any window, no more was admitted than the limit and an allowance
-//! per replica. At the end, when all were heard: the server's sum is what was served, exactly.
+//! After each admission: within any window and period, no more was admitted than the limit and an
+//! allowance per replica, as they were at their largest. At the end, when all were heard: the server's
+//! sum is what was served, exactly, whatever the counter was called meanwhile.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -13,10 +16,10 @@ use super::Fallback;
 use super::gate::{Gate, Server};
 use super::tests::{demand, limits, open};
 use crate::clock::Timestamp;
-use crate::ledger::contract::{NOON, budget, quota};
+use crate::ledger::contract::{HOUR, NOON};
 use crate::ledger::{Decision, Demand, Hold, Outcome, Store};
-use crate::policy::calendar::Period;
-use crate::policy::limit::{Limits, Unit};
+use crate::policy::calendar::{Calendar, Period};
+use crate::policy::limit::{Counter, Limit, Limits, Span, Unit};
 use crate::telemetry::Metrics;
 use crate::units::NanoUsd;
 
@@ -24,9 +27,11 @@ const REPLICAS: usize = 2;
 const SUBJECTS: [&str; 2] = ["ada", "eve"];
 const MINUTE: u64 = 60_000;
 const DAY: u64 = 24 * 60 * MINUTE;
-/// Limit and allowance of requests per minute, and of money per day.
-const REQUESTS: (u64, u64) = (8, 2);
-const MONEY: (u64, u64) = (60, 15);
+const ZONES: [&str; 3] = ["UTC", "Europe/Berlin", "America/New_York"];
+const NAMES: [&str; 3] = ["chat", "talk", "speech"];
+/// Requests per minute and money per day: the limits at first, and the largest that an edit makes of them.
+const REQUESTS: (u64, u64) = (8, 12);
+const MONEY: (u64, u64) = (60, 80);
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -39,6 +44,11 @@ enum Op {
     Look(usize),
     Kill(usize),
     Sweep(usize),
+    Back(u64),
+    Amounts { requests: u64, money: u64 },
+    Rename,
+    Zone(usize),
+    Add { rolling: bool },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -55,6 +65,13 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..REPLICAS).prop_map(Op::Look),
         1 => (0..REPLICAS).prop_map(Op::Kill),
         1 => (0..REPLICAS).prop_map(Op::Sweep),
+        1 => (0..MINUTE).prop_map(Op::Back),
+        1 => (0..DAY).prop_map(Op::Back),
+        2 => (1..=REQUESTS.1, 1..=MONEY.1)
+            .prop_map(|(requests, money)| Op::Amounts { requests, money }),
+        1 => Just(Op::Rename),
+        1 => (0..ZONES.len()).prop_map(Op::Zone),
+        1 => any::<bool>().prop_map(|rolling| Op::Add { rolling }),
     ]
 }
 
@@ -83,10 +100,62 @@ struct Out {
     hold: Hold,
 }
 
+/// What the operator has written.
+struct Policy {
+    requests: u64,
+    money: u64,
+    name: usize,
+    zone: usize,
+    /// Limits that were added, and since when they count: money per week, and per rolling hour.
+    week: Option<u64>,
+    rolling: Option<u64>,
+    /// Charges before it may be forgotten: a day that had begun by some policy that was in force.
+    day_from: u64,
+    week_from: u64,
+}
+
+impl Policy {
+    fn calendar(&self, period: Period) -> Calendar {
+        Calendar::new(period, ZONES[self.zone]).unwrap()
+    }
+
+    /// Every limit, with a quarter of it as allowance.
+    fn limits(&self) -> Arc<Limits> {
+        let former = || NAMES[..self.name].iter().rev().copied();
+        let counter =
+            |unit, span| Counter::new(NAMES[self.name], unit, span).renamed_from(former());
+        let limit = |unit, span, amount| Limit { counter: counter(unit, span), amount };
+        let minute = Span::Window(Duration::from_millis(MINUTE));
+        let hour = Span::Window(Duration::from_millis(HOUR));
+        let day = Span::Period(self.calendar(Period::Day));
+        let week = Span::Period(self.calendar(Period::Week));
+        let mut all = vec![
+            limit(Unit::Requests, minute, self.requests),
+            limit(Unit::NanoUsd, day, self.money),
+        ];
+        all.extend(self.week.map(|_| limit(Unit::NanoUsd, week, MONEY.1)));
+        all.extend(self.rolling.map(|_| limit(Unit::NanoUsd, hour, MONEY.0)));
+        let allowances: Vec<u64> = all.iter().map(|limit| limit.amount / 4).collect();
+        limits(all, &allowances)
+    }
+
+    fn enter(&mut self, now: u64) {
+        let start = |period| self.calendar(period).bounds(Timestamp(now)).start.0;
+        let (day, week) = (start(Period::Day), start(Period::Week));
+        (self.day_from, self.week_from) = (self.day_from.max(day), self.week_from.max(week));
+    }
+}
+
+/// The most that may be used of a limit that was never larger than this.
+fn most(limit: u64) -> u64 {
+    limit + REPLICAS as u64 * (limit / 4)
+}
+
 struct Run {
     server: Arc<Server>,
     directories: Vec<TempDir>,
     replicas: Vec<Option<Fallback<Gate>>>,
+    policy: Policy,
     limits: Arc<Limits>,
     served: Vec<Served>,
     out: Vec<Out>,
@@ -100,16 +169,16 @@ impl Run {
         let start =
             |directory| Some(open(&server, directory, &Arc::new(Metrics::default())).unwrap());
         let replicas = directories.iter().map(start).collect();
-        let all = vec![
-            quota("chat", Unit::Requests, 60, REQUESTS.0),
-            budget(Period::Day, "UTC", MONEY.0),
-        ];
-        let limits = limits(all, &[REQUESTS.1, MONEY.1]);
+        let (requests, money) = (REQUESTS.0, MONEY.0);
+        let (name, zone, week, rolling) = (0, 0, None, None);
+        let policy =
+            Policy { requests, money, name, zone, week, rolling, day_from: 0, week_from: 0 };
         Self {
             server,
             directories,
             replicas,
-            limits,
+            limits: policy.limits(),
+            policy,
             served: Vec::new(),
             out: Vec::new(),
             now: NOON,
@@ -117,6 +186,7 @@ impl Run {
     }
 
     fn step(&mut self, op: Op) {
+        self.policy.enter(self.now);
         match op {
             Op::Reserve { replica, subject, cost } => self.reserve(replica, subject, cost),
             Op::Raise { hold, cost } => self.raise(hold, cost),
@@ -131,7 +201,32 @@ impl Run {
                     self.replica(replica).sweep(Timestamp(self.now));
                 }
             }
+            Op::Back(ms) => self.back(ms),
+            op => self.edit(op),
         }
+    }
+
+    /// What was charged in what is the future now counts from now on at the latest.
+    fn back(&mut self, ms: u64) {
+        self.now -= ms;
+        for served in &mut self.served {
+            served.at = served.at.min(self.now);
+            served.parts.iter_mut().for_each(|(at, _)| *at = (*at).min(self.now));
+        }
+    }
+
+    fn edit(&mut self, op: Op) {
+        let policy = &mut self.policy;
+        match op {
+            Op::Amounts { requests, money } => (policy.requests, policy.money) = (requests, money),
+            Op::Rename => policy.name = (policy.name + 1).min(NAMES.len() - 1),
+            Op::Zone(zone) => policy.zone = zone,
+            Op::Add { rolling: true } => policy.rolling = policy.rolling.or(Some(self.now)),
+            Op::Add { rolling: false } => policy.week = policy.week.or(Some(self.now)),
+            op => panic!("{op:?} is no edit"),
+        }
+        policy.enter(self.now);
+        self.limits = policy.limits();
     }
 
     fn replica(&self, replica: usize) -> &Fallback<Gate> {
@@ -210,13 +305,22 @@ impl Run {
         let mine = || self.served.iter().filter(|served| served.subject == subject);
         let fresh = mine().filter(|served| served.at + MINUTE > self.now);
         let requests: u64 = fresh.map(|served| served.counts).sum();
-        let most = REQUESTS.0 + REPLICAS as u64 * REQUESTS.1;
-        assert!(requests <= most, "{requests} requests of {most}");
-        let today = |(at, _): &&(u64, u64)| at / DAY == self.now / DAY;
-        let parts = mine().flat_map(|served| &served.parts).filter(today);
-        let money: u64 = parts.map(|(_, cost)| cost).sum();
-        let most = MONEY.0 + REPLICAS as u64 * MONEY.1;
-        assert!(money <= most, "{money} nano-dollars of {most}");
+        let (most_requests, policy) = (most(REQUESTS.1), &self.policy);
+        assert!(requests <= most_requests, "{requests} requests of {most_requests}");
+        let since = |from: u64| -> u64 {
+            let parts = mine().flat_map(|served| &served.parts);
+            parts.filter(|(at, _)| *at >= from).map(|(_, cost)| cost).sum()
+        };
+        let hour = self.now.saturating_sub(HOUR - 1);
+        let spent = [
+            (Some(policy.day_from), MONEY.1),
+            (policy.week.map(|added| added.max(policy.week_from)), MONEY.1),
+            (policy.rolling.map(|added| added.max(hour)), MONEY.0),
+        ];
+        for (from, limit) in spent.into_iter().filter_map(|(from, limit)| Some((from?, limit))) {
+            let money = since(from);
+            assert!(money <= most(limit), "{money} of {limit} nano-dollars since {from}");
+        }
     }
 
     fn finish(mut self) {
@@ -232,9 +336,16 @@ impl Run {
             assert!(self.replica(replica).is_up());
         }
         let served = self.served.iter().flat_map(|served| &served.parts).map(|(_, cost)| cost);
-        assert_eq!(self.server.sum(Unit::NanoUsd), served.sum::<u64>());
+        let served: u64 = served.sum();
+        assert_eq!(self.total(1), served);
         let counts: u64 = self.served.iter().map(|served| served.counts).sum();
-        assert_eq!(self.server.sum(Unit::Requests), counts);
+        assert_eq!(self.total(0), counts);
+    }
+
+    /// What the server has of the limit at this index, under all the names that it had.
+    fn total(&self, index: usize) -> u64 {
+        let counter = &self.limits.limits[index].counter;
+        self.server.total(|id| counter.has(id))
     }
 }
 

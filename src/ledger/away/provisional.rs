@@ -33,6 +33,9 @@ pub(super) struct Base {
 /// What the backlog was told of one counter.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
+    /// The counter, as its limit named it when the first of its charges was told.
+    counter: CounterId,
+    /// Where this one was booked; another name, if the counter was renamed in between.
     name: Name,
     /// Whether it is one that all callers share.
     is_pooled: bool,
@@ -92,10 +95,10 @@ impl Provisional {
     pub(super) fn admitted(base: Option<Base>, local: Hold, demand: &Demand<'_>) -> Self {
         let mut told: SmallVec<[Told; 6]> = SmallVec::new();
         for (limit, is_pooled) in lasting(demand.limits) {
-            let known = |told: &Told| told.name.id == limit.counter.id();
-            if !told.iter().any(known) {
+            let counter = limit.counter.id();
+            if !told.iter().any(|told| told.counter == counter) {
                 let amount = demand.amount(limit.counter.unit());
-                told.push(Told::of(limit, is_pooled, demand.now, amount));
+                told.push(Told::of(limit, counter, is_pooled, demand.now, amount));
             }
         }
         Self { base, local: Some(local), told }
@@ -105,18 +108,18 @@ impl Provisional {
     pub(super) fn raised(&self, demand: &Demand<'_>) -> SmallVec<[Told; 6]> {
         let mut added: SmallVec<[Told; 6]> = SmallVec::new();
         for (limit, is_pooled) in lasting(demand.limits) {
-            let before = self.sum(limit.counter.id());
-            let more = demand.amount(limit.counter.unit()).saturating_sub(before);
-            let known = |told: &Told| told.name.id == limit.counter.id();
-            if more > 0 && !added.iter().any(known) {
-                added.push(Told::of(limit, is_pooled, demand.now, more));
+            let known = self.told.iter().find(|told| limit.counter.has(told.counter));
+            let counter = known.map_or(limit.counter.id(), |told| told.counter);
+            let more = demand.amount(limit.counter.unit()).saturating_sub(self.sum(counter));
+            if more > 0 && !added.iter().any(|told| told.counter == counter) {
+                added.push(Told::of(limit, counter, is_pooled, demand.now, more));
             }
         }
         added
     }
 
     fn sum(&self, counter: CounterId) -> u64 {
-        let same = self.told.iter().filter(|told| told.name.id == counter);
+        let same = self.told.iter().filter(|told| told.counter == counter);
         same.fold(0, |sum, told| sum.saturating_add(told.amount))
     }
 
@@ -130,11 +133,13 @@ impl Provisional {
 
     fn change(all: &[Told], index: usize, outcome: Outcome) -> Option<Amount> {
         let told = &all[index];
-        let same = |other: &&Told| other.name.id == told.name.id;
+        let same = |other: &&Told| other.counter == told.counter;
         let earlier = all[..index].iter().filter(same);
         let before = earlier.fold(0, |sum: u64, other| sum.saturating_add(other.amount));
         let is_last = !all[index + 1..].iter().any(|other| same(&other));
-        let rest = actual(outcome, told).map_or(told.amount, |whole| whole.saturating_sub(before));
+        let rest = outcome
+            .amount(told.name.unit)
+            .map_or(told.amount, |whole| whole.saturating_sub(before));
         let own = if is_last { rest } else { rest.min(told.amount) };
         match own.checked_sub(told.amount) {
             Some(0) => None,
@@ -169,7 +174,7 @@ impl Moves {
 }
 
 impl Told {
-    fn of(limit: &Limit, is_pooled: bool, now: Timestamp, amount: u64) -> Self {
+    fn of(limit: &Limit, counter: CounterId, is_pooled: bool, now: Timestamp, amount: u64) -> Self {
         let period = match limit.counter.span() {
             Span::Window(_) | Span::InFlight => (0, 0),
             Span::Period(calendar) => {
@@ -177,7 +182,7 @@ impl Told {
                 (bounds.start.0, bounds.end.0)
             }
         };
-        Self { name: Name::from(&limit.counter), is_pooled, period, at: now.0, amount }
+        Self { counter, name: Name::from(&limit.counter), is_pooled, period, at: now.0, amount }
     }
 }
 
@@ -186,15 +191,4 @@ fn lasting(limits: &Limits) -> impl Iterator<Item = (&Limit, bool)> {
     let own = limits.limits.iter().map(|limit| (limit, false));
     let all = own.chain(limits.pools.iter().map(|limit| (limit, true)));
     all.filter(|(limit, _)| !matches!(limit.counter.span(), Span::InFlight))
-}
-
-/// What the counter comes to; `None` when what was told of it stands.
-fn actual(outcome: Outcome, told: &Told) -> Option<u64> {
-    match (outcome, told.name.unit) {
-        (Outcome::Refund, _) => Some(0),
-        (Outcome::Keep, _) | (Outcome::Actual { .. }, Unit::Requests) => None,
-        (Outcome::Actual { cost, .. }, Unit::NanoUsd) => Some(cost.0),
-        (Outcome::Actual { tokens, .. }, Unit::Tokens) => Some(tokens),
-        (Outcome::Actual { bytes, .. }, Unit::Bytes) => Some(bytes),
-    }
 }

@@ -41,26 +41,26 @@ pub(super) fn demand(limits: &Arc<Limits>, now: u64) -> Demand<'_> {
     Demand { subject: "ada", limits, cost, tokens: 0, bytes: 0, now, enforce: true }
 }
 
-struct Rig {
-    server: Arc<Server>,
+pub(super) struct Rig {
+    pub(super) server: Arc<Server>,
     directory: TempDir,
     metrics: Arc<Metrics>,
-    store: Fallback<Gate>,
+    pub(super) store: Fallback<Gate>,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (server, directory) = (Arc::new(Server::default()), tempfile::tempdir().unwrap());
         let metrics = Arc::new(Metrics::default());
         let store = open(&server, &directory, &metrics).unwrap();
         Self { server, directory, metrics, store }
     }
 
-    fn goes_away(&self) {
+    pub(super) fn goes_away(&self) {
         self.server.state().away = true;
     }
 
-    async fn returns(&self) {
+    pub(super) async fn returns(&self) {
         self.server.state().away = false;
         self.store.look().await;
     }
@@ -77,7 +77,7 @@ impl Rig {
         self.store.reserve(demand(limits, now)).await
     }
 
-    async fn admitted(&self, limits: &Arc<Limits>, now: u64) -> (Hold, Standing) {
+    pub(super) async fn admitted(&self, limits: &Arc<Limits>, now: u64) -> (Hold, Standing) {
         match self.ask(limits, now).await.unwrap() {
             Decision::Admitted(hold, standing) => (hold, standing),
             Decision::Refused(refused) => panic!("refused: {refused:?}"),
@@ -91,12 +91,12 @@ impl Rig {
         }
     }
 
-    async fn keep(&self, limits: &Arc<Limits>, now: u64) {
+    pub(super) async fn keep(&self, limits: &Arc<Limits>, now: u64) {
         let (hold, _) = self.admitted(limits, now).await;
         self.settle(hold, Outcome::Keep);
     }
 
-    fn settle(&self, hold: Hold, outcome: Outcome) {
+    pub(super) fn settle(&self, hold: Hold, outcome: Outcome) {
         self.store.settle(hold, outcome, Timestamp(NOON + 1));
     }
 
@@ -114,7 +114,7 @@ pub(super) fn open(
     Fallback::open(server.line(), &keeping, Arc::clone(metrics))
 }
 
-fn actual(cost: u64) -> Outcome {
+pub(super) fn actual(cost: u64) -> Outcome {
     Outcome::Actual { cost: NanoUsd(cost), tokens: 0, bytes: 0 }
 }
 

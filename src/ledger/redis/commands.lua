@@ -280,7 +280,16 @@ function commands.import()
       ends = tonumber(ARGV[i + 3]), former = '', name = ARGV[i + 7]}
     local at, amount, taken = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]), ARGV[i + 4] == 't'
     if limit.kind ~= 'P' or (limit.ends > A.now and limit.start <= A.now) then
-      local c = enter(limit)
+      -- What was renamed since is counted under its present name; an entry of an older policy, whose
+      -- zone may be another, must not begin the present period's count anew.
+      local c = counter(A, limit.id)
+      while c and c.kind == 'M' do c = counter(A, c.into) end
+      if not c then
+        c = enter(limit)
+      elseif c.kind ~= 'P' or c.ends <= A.now then
+        begin(c, limit)
+      end
+      c.changed = true
       if c.kind == 'W' and taken then
         take(c, at, amount)
       elseif c.kind == 'W' then

@@ -325,13 +325,14 @@ local function enter(limit)
 end
 
 local function book(c, amount)
+  -- What a request comes to later belongs to this count, wherever an edit moves the boundary.
+  if c.kind == 'P' then c.changed, c.last = true, math.max(c.last, c.A.now) end
   if amount == 0 then return end
   if c.kind == 'W' then
     add(c, c.A.now, amount)
     return
   end
   c.changed, c.held = true, sum(c.held, amount)
-  if c.kind == 'P' then c.last = math.max(c.last, c.A.now) end
 end
 
 -- Whether what is booked now may join a charge instead of standing beside it.

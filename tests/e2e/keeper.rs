@@ -19,6 +19,11 @@ use tokio::{
 
 use crate::harness::{signal, until_async};
 
+/// `redis-server`, or what `WEIR_TEST_REDIS_SERVER` names, as a Valkey.
+fn program() -> String {
+    std::env::var("WEIR_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 /// A running `redis-server`.
 pub struct Keeper {
     pub address: SocketAddr,
@@ -40,7 +45,7 @@ impl Keeper {
 
     /// Starts it anew on the same port and the same data.
     pub async fn again(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(program());
         command.arg("--port").arg(self.address.port().to_string());
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
         command.arg("--dir").arg(self.directory.path());

@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir::clock::Clock;
-use weir::ledger::{
-    Decision, Demand, Embedded, Fallback, Keeping, Options, Outcome, Redis, Store,
-};
+use weir::ledger::{Decision, Demand, Embedded, Fallback, Keeping, Options, Outcome, Redis, Store};
 use weir::policy::calendar::{Calendar, Period};
 use weir::policy::compile::{OnExpired, RedisSettings};
 use weir::policy::limit::{Away, Counter, Limit, Limits, Span, Unit};
@@ -142,7 +140,10 @@ async fn paced(store: &Redis, seconds: u64) {
         once(store, &limits, &format!("person-{}", round % subjects)).await;
     }
     let commands = (store.calls() - asked) as f64 / count as f64;
-    println!("{:14} {subjects:4} subjects: {each} requests/s of each, {commands:.4} commands each", "Redis paced");
+    println!(
+        "{:14} {subjects:4} subjects: {each} requests/s of each, {commands:.4} commands each",
+        "Redis paced"
+    );
 }
 
 /// How long a Redis takes to hear what was decided while it was away.

@@ -9,26 +9,25 @@ use std::{
 use crate::{
     harness::{run, until, until_async},
     origin::Origin,
+    port::Port,
     sidecar::Sidecar,
 };
 
 /// A real Redis without persistence; ends with the test.
 struct Redis {
     process: Child,
-    address: SocketAddr,
     directory: tempfile::TempDir,
 }
 
 impl Redis {
-    fn start(address: Option<SocketAddr>, options: &[&str]) -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let address = address.unwrap_or_else(free);
+    fn start(port: &Port, options: &[&str]) -> Self {
+        let address = port.address;
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
         command.args(["--save", "", "--appendonly", "no", "--dir"]).arg(directory.path());
         let process = command.args(options).stdout(Stdio::null()).spawn();
-        Self { process: process.expect("redis-server is installed"), address, directory }
+        Self { process: process.expect("redis-server is installed"), directory }
     }
 }
 
@@ -87,8 +86,8 @@ fn tables(dependencies: &str) -> String {
 fn a_redis_that_leaves_and_returns_is_seen() {
     run(async {
         let origin = Origin::start().await;
-        let redis = Redis::start(None, &["--requirepass", "hunter2"]);
-        let address = redis.address;
+        let port = Port::free();
+        let (redis, address) = (Redis::start(&port, &["--requirepass", "hunter2"]), port.address);
         let tables = tables(&format!(r#"cache = "redis://:hunter2@{address}""#));
         let sidecar = Sidecar::with(&tables).before(&origin).start().await;
 
@@ -104,7 +103,7 @@ fn a_redis_that_leaves_and_returns_is_seen() {
         assert_eq!(degraded.status, 200);
         assert_eq!(sidecar.operator("/readyz").send().await.status, 200);
 
-        let _redis = Redis::start(Some(address), &[]);
+        let _redis = Redis::start(&port, &[]);
         document_has(&sidecar, "healthy", &[("cache", "operational")]).await;
     });
 }

@@ -16,7 +16,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::harness::{PATIENCE, until};
+use crate::{
+    harness::{PATIENCE, until},
+    port::Port,
+};
 
 /// How requests are met.
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ pub struct Faulty {
     name: &'static str,
     state: Arc<State>,
     task: Option<JoinHandle<()>>,
+    /// Kept while it is away.
+    _port: Port,
 }
 
 impl Drop for Faulty {
@@ -61,9 +66,10 @@ impl Drop for Faulty {
 impl Faulty {
     /// A service on a free port that is well.
     pub async fn start(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut service = Self { address, name, state: Arc::default(), task: None };
+        let port = Port::free();
+        let address = port.address;
+        let listener = TcpListener::bind(address).await.unwrap();
+        let mut service = Self { address, name, state: Arc::default(), task: None, _port: port };
         service.serve(listener);
         service
     }

@@ -11,6 +11,7 @@ use http::HeaderMap;
 use crate::{
     client::{Ask, Connection, Streamed},
     harness::run,
+    port::Port,
     sidecar::Sidecar,
     talk::Service,
 };
@@ -125,7 +126,7 @@ fn a_refusal_is_a_status_of_grpc() {
             [operations.dear]\nroutes = [\"POST /pkg.Service/Dear\"]\ncost = \"$2\"\n\
             [operations.inner]\nroutes = [\"POST /pkg.Service/Inner\"]\ntiers = [\"paid\"]\n\
             [tiers.free]\nquotas = { call = \"1/hour\" }\nbudget = { day = \"$1\" }\n[tiers.paid]\n";
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let closed = Port::free();
         let service = Service::start().await;
         let sidecar = Sidecar::with(tables).before_address(service.address).start().await;
         answered(&sidecar, &service, &answer("application/grpc", &[("grpc-status", "0")])).await;
@@ -146,7 +147,7 @@ fn a_refusal_is_a_status_of_grpc() {
         let is = |line: &serde_json::Value| line["error_code"] == "unauthenticated";
         assert_eq!(sidecar.logged("the reason is recorded", is).await["status"], 200);
 
-        let away = Sidecar::with("").before_address(closed).start().await;
+        let away = Sidecar::with("").before_address(closed.address).start().await;
         let mut connection = away.client.h2().await;
         assert_eq!(refused(call(&away, "/pkg.Service/Call"), &mut connection).await.0, "14");
     });

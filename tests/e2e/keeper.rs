@@ -17,7 +17,10 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use crate::harness::{signal, until_async};
+use crate::{
+    harness::{signal, until_async},
+    port::Port,
+};
 
 /// `redis-server`, or what `WEIR_TEST_REDIS_SERVER` names, as a Valkey.
 fn program() -> String {
@@ -27,6 +30,8 @@ fn program() -> String {
 /// A running `redis-server`.
 pub struct Keeper {
     pub address: SocketAddr,
+    /// Kept while it is away.
+    _port: Port,
     directory: TempDir,
     child: Option<Child>,
 }
@@ -34,11 +39,10 @@ pub struct Keeper {
 impl Keeper {
     /// Starts a server on a free port; it writes down each command before it answers.
     pub async fn start() -> Self {
-        let free = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let port = Port::free();
+        let address = port.address;
         let directory = tempfile::Builder::new().prefix("weir-redis-").tempdir().unwrap();
-        let mut keeper = Self { address, directory, child: None };
+        let mut keeper = Self { address, _port: port, directory, child: None };
         keeper.again().await;
         keeper
     }

@@ -1,11 +1,11 @@
 //! Starting, refusing to start, and leaving.
 
-use std::{fs, net::TcpListener, process::Stdio, time::Duration};
+use std::{fs, net::TcpListener, process::Stdio};
 
 use tokio::net::TcpStream;
 
 use crate::{
-    harness::{Printed, run, signal, soon, until, until_async, weir},
+    harness::{PATIENCE, Printed, run, signal, soon, until, until_async, weir},
     keeper::Keeper,
     origin::Origin,
     plan::Home,
@@ -18,8 +18,7 @@ async fn refused_start(home: &Home) -> Printed {
     command.current_dir(home.path()).arg("run").stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     let (id, waiting) = (child.id(), std::thread::spawn(move || child.wait_with_output()));
-    let done =
-        crate::harness::eventually(Duration::from_secs(10), || waiting.is_finished().then_some(()));
+    let done = crate::harness::eventually(PATIENCE, || waiting.is_finished().then_some(()));
     if done.await.is_none() {
         signal(id, "KILL");
     }

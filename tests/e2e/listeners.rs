@@ -145,7 +145,7 @@ fn without_a_certificate_the_cure_is_named_and_both_at_once_are_an_error() {
 fn plain_http_is_sent_on_to_https_and_nothing_else_happens_there() {
     run(async {
         let origin = Origin::start().await;
-        let lines = "redirect = \"127.0.0.1:0\"\nredirect_port = 443\nheader_timeout = \"1s\"";
+        let lines = "redirect = \"127.0.0.1:0\"\nredirect_port = 443\nheader_timeout = \"3s\"";
         let sidecar = Sidecar::with("").listen(lines).before(&origin).start().await;
         let serving = sidecar.logged("it serves", |line| line["message"] == "serving").await;
         let address: std::net::SocketAddr = serving["redirect"].as_str().unwrap().parse().unwrap();

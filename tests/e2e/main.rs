@@ -1,7 +1,7 @@
 //! End-to-end tests: the built binary as a child process, real certificates, real sockets.
 //!
 //! Nothing here is simulated: each test writes a policy, starts `weir run` on free ports in
-//! front of an origin that lives in the test, and looks at it from outside. `harness`, `plan`,
+//! front of an origin that lives in the test, and looks at it from outside. `harness`, `plan`, `port`,
 //! `sidecar`, `origin`, `dialect`, `site`, `tools`, `client` and `raw` hide the plumbing; the other
 //! files hold the promises, one subject each. Every test has a deadline; none sleeps to be right.
 // A test that cannot go on has failed: panics are how it says so.
@@ -23,6 +23,7 @@ mod load;
 mod origin;
 mod pki;
 mod plan;
+mod port;
 mod raw;
 mod shake;
 mod sidecar;

@@ -210,7 +210,7 @@ fn an_answer_without_usage_is_charged_what_has_passed() {
 fn an_error_of_the_model_costs_the_flat_cost_and_silence_what_was_booked() {
     run(async {
         let origin = Origin::start().await;
-        let plan = metered("cost = \"$0.02\"", "$1").upstream("response_timeout = \"300ms\"");
+        let plan = metered("cost = \"$0.02\"", "$1").upstream("response_timeout = \"1s\"");
         let sidecar = plan.before(&origin).start().await;
         origin.answers(CHAT, 429, &[("content-type", "application/json")], "{\"error\":{}}");
 

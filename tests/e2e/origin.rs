@@ -163,12 +163,14 @@ impl Origin {
 
     /// How many requests came for paths that begin so.
     pub fn count(&self, path: &str) -> usize {
-        self.seen().iter().filter(|seen| seen.target.starts_with(path)).count()
+        let seen = self.state.seen.lock().unwrap();
+        seen.iter().filter(|seen| seen.target.starts_with(path)).count()
     }
 
     /// The last request.
     pub fn last(&self) -> Seen {
-        self.seen().last().expect("a request that reached the origin").clone()
+        let seen = self.state.seen.lock().unwrap();
+        seen.last().expect("a request that reached the origin").clone()
     }
 
     fn script(&self, path: &str, script: Script) {

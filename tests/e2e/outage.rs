@@ -50,7 +50,7 @@ fn plan(url: &str, store: &str) -> Plan {
         budget = {{ month = "$100000" }}
         [store]
         url = "{url}"
-        deadline = "500ms"
+        deadline = "2s"
         {store}
         "#
     ))
@@ -183,7 +183,7 @@ async fn an_outage(way: Way) {
         // Of some hundred decisions hardly any waited: the first ones, for the deadline.
         let waits = "weir_store_operation_duration_seconds";
         let all = replica.metric(&format!("{waits}_count{{kind=\"redis\"}}")).await;
-        let quick = replica.metric(&format!("{waits}_bucket{{le=\"0.1\",kind=\"redis\"}}")).await;
+        let quick = replica.metric(&format!("{waits}_bucket{{le=\"0.2\",kind=\"redis\"}}")).await;
         assert!(quick > all * 0.75, "{way:?}: of {all} only {quick} did not wait");
     }
 }
@@ -272,7 +272,7 @@ fn a_policy_says_per_limit_what_holds_while_redis_is_away() {
             quotas = { strict = { limit = "8/hour", on_failure = "refuse" }, loose = "1/hour", here = { limit = "8/hour", on_failure = "local", allowance = "50%" } }
             [store]
             on_failure = "refuse"
-            deadline = "500ms"
+            deadline = "2s"
             url = "redis://"#;
         let text = format!("{text}{}\"\n", line.address);
         let sidecar = Sidecar::with(&text).before(&origin).start().await;

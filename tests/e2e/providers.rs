@@ -126,9 +126,9 @@ fn an_overloaded_provider_is_left_alone_and_asked_again_by_itself() {
     run(async {
         let a = Faulty::start("a").await;
         let sidecar = plan().before_address(a.address).start().await;
-        a.becomes(Manner::Answers(529, &[("retry-after", "2")]));
+        a.becomes(Manner::Answers(529, &[("retry-after", "5")]));
         let first = chat(&sidecar, "u1").send().await;
-        assert_eq!((first.status.as_u16(), first.header("retry-after")), (529, Some("2")));
+        assert_eq!((first.status.as_u16(), first.header("retry-after")), (529, Some("5")));
         a.becomes(Manner::Well);
         assert!(is_refused(&chat(&sidecar, "u2").send().await));
 

@@ -14,7 +14,7 @@ use crate::{
     sidecar::Sidecar,
 };
 
-const TRUSTING: &str = "proxy_protocol = [\"127.0.0.0/8\"]\nhandshake_timeout = \"2s\"";
+const TRUSTING: &str = "proxy_protocol = [\"127.0.0.0/8\"]";
 const BOTH: &str = "address = [\"127.0.0.1:0\", \"[::1]:0\"]";
 const ERRORS: &str = "weir_proxy_protocol_errors_total";
 
@@ -75,7 +75,8 @@ fn a_trusted_sender_says_who_connected() {
 fn a_trusted_sender_that_says_nothing_or_nonsense_is_cut() {
     run(async {
         let origin = Origin::start().await;
-        let sidecar = Sidecar::with("").listen(TRUSTING).before(&origin).start().await;
+        let lines = format!("{TRUSTING}\nhandshake_timeout = \"2s\"");
+        let sidecar = Sidecar::with("").listen(&lines).before(&origin).start().await;
         let shake = Shake::trusting(&sidecar.file("certs/ca.crt"));
 
         assert_eq!(behind(sidecar.address, &shake, b"", 1).await, "", "TLS at once");

@@ -4,6 +4,7 @@ use crate::{
     harness::run,
     origin::{Origin, blurts},
     plan::Plan,
+    port::Port,
     sidecar::Sidecar,
 };
 
@@ -58,8 +59,8 @@ fn what_weir_refuses_itself_costs_nothing() {
 #[test]
 fn an_upstream_that_cannot_be_reached_costs_nothing() {
     run(async {
-        let origin = Origin::start().await;
-        let address = origin.address;
+        let port = Port::free();
+        let origin = Origin::at(port.address).await;
         let sidecar = two_a_day().before(&origin).start().await;
         drop(origin);
 
@@ -68,7 +69,7 @@ fn an_upstream_that_cannot_be_reached_costs_nothing() {
             assert_eq!(answer.refusal(), (502, "upstream_unreachable".to_owned()));
         }
 
-        let _origin = Origin::at(address).await;
+        let _origin = Origin::at(port.address).await;
         assert_eq!(used(&sidecar).await, ("1".to_owned(), "0.1000".to_owned()));
     });
 }
@@ -92,7 +93,7 @@ fn an_answer_that_comes_too_late_or_makes_no_sense_is_charged() {
     run(async {
         let origin = Origin::start().await;
         let _waiting = origin.keeps_silent("/slow");
-        let plan = two_a_day().upstream("response_timeout = \"300ms\"");
+        let plan = two_a_day().upstream("response_timeout = \"1s\"");
         let sidecar = plan.before(&origin).start().await;
 
         let late = sidecar.client.get("/slow").send().await;

@@ -1,6 +1,6 @@
 //! What is sent again, and what never is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     faulty::{Faulty, Manner},
@@ -141,7 +141,7 @@ fn the_upstreams_word_on_when_to_come_back_is_kept() {
         let plan = Sidecar::with("").upstream(&format!("{retry}\nprovider_limits = \"observe\""));
         let sidecar = plan.before_address(a.address).start().await;
         a.next(&[Manner::Answers(503, &[("retry-after", "1")])]);
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         assert_eq!(sidecar.client.get("/short").send().await.status, 200);
         assert!(began.elapsed() >= Duration::from_secs(1));
         // Longer than the longest pause: the answer is passed on instead.
@@ -157,7 +157,7 @@ fn all_attempts_share_one_time() {
     run(async {
         let a = Faulty::start("a").await;
         let retry = ALL.replace("1ms..20ms", "200ms..2s");
-        let upstream = format!("{retry}\nresponse_timeout = \"300ms\"");
+        let upstream = format!("{retry}\nresponse_timeout = \"1s\"");
         let sidecar = Sidecar::with("").upstream(&upstream).before_address(a.address).start().await;
         a.becomes(Manner::Frozen);
         let answer = sidecar.client.get("/frozen").send().await;
@@ -173,12 +173,15 @@ fn an_upstream_where_everything_fails_is_not_buried_under_repeats() {
         let sidecar = Sidecar::with("").upstream(ALL).before_address(a.address).start().await;
         a.becomes(Manner::Resets);
         let mut connection = sidecar.client.h1().await;
+        let began = Instant::now();
         for number in 0..200 {
             sidecar.client.get(&format!("/{number}")).on(&mut connection).await;
         }
         let (sent, repeats) = (a.total("GET"), a.total("GET") - 200);
-        // 30 are free each 10 s, and a fifth of 200; a slow machine may need a second span.
-        assert!((30..=110).contains(&repeats), "{sent} arrived for 200");
-        assert!(sidecar.metric("weir_upstream_retries_denied_total").await > 50.0);
+        // 30 are free each 10 s, and a fifth of 200; three for each are what nobody denies.
+        let spans = usize::try_from(began.elapsed().as_secs() / 10).unwrap() + 2;
+        let most = (30 * spans + 40 + 10).min(500);
+        assert!((30..=most).contains(&repeats), "{sent} arrived for 200");
+        assert!(sidecar.metric("weir_upstream_retries_denied_total").await > 30.0);
     });
 }

@@ -5,6 +5,7 @@ use crate::{
     harness::{run, until_async},
     origin::Origin,
     plan::Plan,
+    port::Port,
     sidecar::Sidecar,
 };
 
@@ -53,8 +54,8 @@ async fn health_is(client: &Client, status: &str) -> crate::client::Answer {
 #[test]
 fn the_health_document_tells_of_the_upstream_on_both_listeners() {
     run(async {
-        let origin = Origin::start().await;
-        let address = origin.address;
+        let port = Port::free();
+        let origin = Origin::at(port.address).await;
         let sidecar = plan().before(&origin).start().await;
         let operators = Client::plain(sidecar.admin);
 
@@ -78,7 +79,7 @@ fn the_health_document_tells_of_the_upstream_on_both_listeners() {
         assert_eq!(sidecar.operator("/readyz").send().await.status, 200, "it can still refuse");
         sidecar.metric_is("weir_upstream_up", 0.0).await;
 
-        let _origin = Origin::at(address).await;
+        let _origin = Origin::at(port.address).await;
         health_is(&sidecar.client, "healthy").await;
         sidecar.metric_is("weir_upstream_up", 1.0).await;
     });

@@ -1,6 +1,6 @@
 //! Limits that several processes share over one Redis: never passed, whoever asks and whoever dies.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use weir::{
@@ -129,7 +129,7 @@ fn a_process_that_is_killed_in_the_middle_gives_its_place_back_within_the_lease(
         let (origin, keeper) = (Origin::start().await, Keeper::start().await);
         let tier =
             "quotas = { other = \"1000/hour\" }\nbudget = { day = \"$10\" }\nconcurrency = 1";
-        let store = "lease = \"2s\"";
+        let store = "lease = \"3s\"";
         let (first, second) = (
             plan(&keeper, store, tier).before(&origin).start().await,
             plan(&keeper, store, tier).before(&origin).start().await,
@@ -139,7 +139,7 @@ fn a_process_that_is_killed_in_the_middle_gives_its_place_back_within_the_lease(
         let open = first.client.get("/u/a/stream").try_open(&mut connection).await.unwrap();
         assert_eq!(open.status, 200);
         // Renewed for longer than its lease: the place is taken for as long as the stream runs.
-        for _ in 0..10 {
+        for _ in 0..15 {
             let refused = second.client.get("/u/a/other").send().await;
             assert_eq!(refused.refusal(), (429, "too_many_concurrent".to_owned()));
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -166,16 +166,16 @@ fn far_from_every_limit_redis_is_rarely_asked_and_a_clean_stop_gives_back_the_re
         let tier = "quotas = { other = \"1000000/hour\" }\nbudget = { day = \"$10000\" }";
         let mut sidecar = plan(&keeper, "", tier).before(&origin).start().await;
         let mut connection = sidecar.client.h1().await;
+        let began = Instant::now();
         for _ in 0..1_000 {
             let answer = sidecar.client.get("/u/a/other").on(&mut connection).await;
             assert_eq!(answer.status, 200);
         }
         sidecar.metric_is("weir_store_up{kind=\"redis\"}", 1.0).await;
-        until_async("few commands were sent", || async {
-            let sent = sidecar.metric("weir_store_commands_total{kind=\"redis\"}").await;
-            (sent > 0.0 && sent < 100.0).then_some(())
-        })
-        .await;
+        let sent = sidecar.metric("weir_store_commands_total{kind=\"redis\"}").await;
+        // One request in twenty asks, and what was spent is told a few times a second.
+        let most = 50.0 + 15.0 * began.elapsed().as_secs_f64().max(1.0);
+        assert!(sent > 0.0 && sent < most, "{sent} commands, {most} at most");
 
         sidecar.signal("TERM");
         assert_eq!(sidecar.running.ended().await, Some(0));

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    harness::{run, soon},
+    harness::{PATIENCE, run, soon},
     origin::Origin,
     plan::Plan,
     raw,
@@ -18,8 +18,8 @@ use crate::{
 
 fn impatient() -> Plan {
     Sidecar::with("").listen(
-        "header_timeout = \"1s\"\nbody_timeout = \"1s\"\nhandshake_timeout = \"2s\"\n\
-         idle_timeout = \"1s\"",
+        "header_timeout = \"3s\"\nbody_timeout = \"2s\"\nhandshake_timeout = \"5s\"\n\
+         idle_timeout = \"3s\"",
     )
 }
 
@@ -28,9 +28,9 @@ fn a_head_that_drips_is_answered_with_408_while_others_are_served() {
     run(async {
         let origin = Origin::start().await;
         let sidecar = impatient().before(&origin).start().await;
+        let began = Instant::now();
         let stream = sidecar.client.tls(&["http/1.1"]).await;
         let (mut reading, mut writing) = tokio::io::split(stream);
-        let began = Instant::now();
         let drip = tokio::spawn(async move {
             for byte in "GET /x HTTP/1.1\r\nhost: a\r\nx-slow: ".bytes().chain([b'x'; 400]) {
                 if writing.write_all(&[byte]).await.is_err() || writing.flush().await.is_err() {
@@ -55,14 +55,14 @@ fn a_head_that_drips_is_answered_with_408_while_others_are_served() {
                     others += 1;
                 }
             }
-            assert!(began.elapsed() < Duration::from_secs(10), "it still drips");
+            assert!(began.elapsed() < PATIENCE, "it still drips");
         };
         drip.abort();
 
         let answer = String::from_utf8_lossy(&got);
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
         assert!(answer.contains("\"request_timeout\""), "{answer}");
-        assert!(began.elapsed() >= Duration::from_millis(900), "too early: {:?}", began.elapsed());
+        assert!(began.elapsed() >= Duration::from_secs(3), "too early: {:?}", began.elapsed());
         assert!(others > 0 && origin.count("/x") == 0);
     });
 }
@@ -71,7 +71,7 @@ fn a_head_that_drips_is_answered_with_408_while_others_are_served() {
 fn a_later_head_on_a_connection_has_the_same_deadline() {
     run(async {
         let origin = Origin::start().await;
-        let sidecar = Sidecar::with("").listen("header_timeout = \"1s\"");
+        let sidecar = Sidecar::with("").listen("header_timeout = \"3s\"");
         let sidecar = sidecar.before(&origin).start().await;
         let mut stream = sidecar.client.tls(&["http/1.1"]).await;
         stream.write_all(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
@@ -133,8 +133,6 @@ fn a_handshake_that_never_ends_is_closed() {
     run(async {
         let origin = Origin::start().await;
         let sidecar = impatient().before(&origin).start().await;
-        let began = Instant::now();
-
         let mut tcp = TcpStream::connect(sidecar.address).await.unwrap();
         // The beginning of a ClientHello record that is never finished.
         tcp.write_all(&[0x16, 0x03, 0x01, 0x01, 0x00]).await.unwrap();
@@ -142,7 +140,6 @@ fn a_handshake_that_never_ends_is_closed() {
         // A reset is a close as well.
         drop(soon("the connection is closed", tcp.read_to_end(&mut rest)).await);
 
-        assert!(began.elapsed() < Duration::from_secs(5), "after {:?}", began.elapsed());
         let timed_out = r#"weir_tls_handshakes_total{version="none",result="timed_out"}"#;
         sidecar.metric_is(timed_out, 1.0).await;
     });
@@ -196,7 +193,7 @@ fn an_exchange_may_take_longer_than_any_of_the_clients_deadlines() {
         let mut connection = sidecar.client.h1().await;
 
         let mut answer = sidecar.client.get("/long").open(&mut connection).await;
-        for tick in 0..6 {
+        for tick in 0..10 {
             feed.send(Bytes::from(format!("data: {tick}\n\n"))).await.unwrap();
             assert_eq!(answer.text().await, format!("data: {tick}\n\n"));
             tokio::time::sleep(Duration::from_millis(400)).await;

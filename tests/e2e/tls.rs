@@ -29,8 +29,11 @@ const NEW: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 const OLD: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
 async fn sidecar(origin: &Origin) -> (Sidecar, Shake) {
-    let sidecar = Sidecar::with("").listen("handshake_timeout = \"3s\"").before(origin);
-    let sidecar = sidecar.start().await;
+    sidecar_with(origin, "").await
+}
+
+async fn sidecar_with(origin: &Origin, listen: &str) -> (Sidecar, Shake) {
+    let sidecar = Sidecar::with("").listen(listen).before(origin).start().await;
     let shake = Shake::trusting(&sidecar.file("certs/ca.crt"));
     (sidecar, shake)
 }
@@ -194,7 +197,7 @@ fn a_client_hello_in_many_segments_or_records_is_served() {
 fn a_handshake_that_stops_in_the_middle_is_closed_and_holds_nothing() {
     run(async {
         let origin = Origin::start().await;
-        let (sidecar, shake) = sidecar(&origin).await;
+        let (sidecar, shake) = sidecar_with(&origin, "handshake_timeout = \"3s\"").await;
         let mut session = ClientConnection::new(shake.config(), shake.name()).unwrap();
         let mut hello = Vec::new();
         session.write_tls(&mut hello).unwrap();

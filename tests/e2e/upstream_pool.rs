@@ -11,6 +11,7 @@ use crate::{
     harness::{run, soon, until, until_async},
     origin::Origin,
     plan::Plan,
+    port::Port,
 };
 
 const IDLE: &str = "weir_upstream_connections{state=\"idle\"}";
@@ -116,7 +117,8 @@ fn many_requests_share_few_places() {
 #[test]
 fn connections_are_opened_before_they_are_needed_and_kept_ready() {
     run(async {
-        let origin = Origin::start().await;
+        let port = Port::free();
+        let origin = Origin::at(port.address).await;
         let sidecar = Plan::new("").upstream("min_idle = 3").before(&origin).start().await;
         // Two workers.
         sidecar.metric_is(IDLE, 6.0).await;
@@ -129,10 +131,9 @@ fn connections_are_opened_before_they_are_needed_and_kept_ready() {
         sidecar.metric_is(IDLE, 6.0).await;
         drop((feed, answer, connection));
 
-        let address = origin.address;
         drop(origin);
         sidecar.metric_is(IDLE, 0.0).await;
-        let _back = Origin::at(address).await;
+        let _back = Origin::at(port.address).await;
         sidecar.metric_is(IDLE, 6.0).await;
     });
 }

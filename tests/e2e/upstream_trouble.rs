@@ -9,6 +9,7 @@ use crate::{
     harness::{run, until},
     origin::Origin,
     plan::Plan,
+    port::Port,
     raw,
 };
 
@@ -140,8 +141,8 @@ fn whatever_an_upstream_does_the_caller_gets_an_answer_and_descriptors_come_back
 #[test]
 fn an_upstream_that_flaps_is_used_whenever_it_is_there() {
     run(async {
-        let origin = Origin::start().await;
-        let address = origin.address;
+        let port = Port::free();
+        let origin = Origin::at(port.address).await;
         let sidecar = Plan::new("").before(&origin).start().await;
         let mut origin = Some(origin);
         let mut connection = sidecar.client.h1().await;
@@ -151,7 +152,7 @@ fn an_upstream_that_flaps_is_used_whenever_it_is_there() {
             drop(origin.take());
             let away = sidecar.client.get("/").on(&mut connection).await;
             assert_eq!(away.refusal(), (502, "upstream_unreachable".to_owned()), "{round}");
-            origin = Some(Origin::at(address).await);
+            origin = Some(Origin::at(port.address).await);
         }
         assert_eq!(sidecar.client.get("/").on(&mut connection).await.status, 200);
     });

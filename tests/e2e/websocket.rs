@@ -223,7 +223,7 @@ fn a_side_that_takes_nothing_holds_the_other_up() {
         let still = || async {
             let read = || sent.load(std::sync::atomic::Ordering::Relaxed);
             let before = read();
-            tokio::time::sleep(PATIENCE / 30).await;
+            tokio::time::sleep(PATIENCE / 120).await;
             (before > 0 && before == read()).then_some(before)
         };
         let held = until_async("the flood stands still", still).await;

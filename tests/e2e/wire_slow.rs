@@ -31,7 +31,7 @@ fn a_body_that_drips_loses_our_patience_long_before_the_deadline() {
                     }
                 });
                 let answer = ask.open(&mut connection);
-                let answer = tokio::time::timeout(Duration::from_secs(40), answer).await;
+                let answer = tokio::time::timeout(Duration::from_secs(60), answer).await;
                 drip.abort();
                 answer.expect("an end").whole().await.unwrap().refusal()
             })
@@ -113,7 +113,7 @@ fn a_client_that_pauses_is_not_given_up() {
 fn heads_that_never_end_are_cut_by_their_deadline() {
     run(async {
         let origin = Origin::start().await;
-        let plan = Sidecar::with("").listen("header_timeout = \"1s\"");
+        let plan = Sidecar::with("").listen("header_timeout = \"2s\"");
         let sidecar = plan.before(&origin).start().await;
         let _silent = origin.keeps_silent("/busy");
         let begun = frame(frames::HEADERS, frames::END_STREAM, 3, &block(&[("a", "b")]));
@@ -148,7 +148,7 @@ fn heads_that_never_end_are_cut_by_their_deadline() {
 fn a_head_that_drips_in_continuations_is_cut_by_its_deadline() {
     run(async {
         let origin = Origin::start().await;
-        let plan = Sidecar::with("").listen("header_timeout = \"1s\"");
+        let plan = Sidecar::with("").listen("header_timeout = \"2s\"");
         let sidecar = plan.before(&origin).start().await;
         let mut wire = Wire::plain(&sidecar.client).await;
         wire.send(&frame(frames::HEADERS, frames::END_STREAM, 1, &[])).await;

@@ -1,12 +1,11 @@
 //! Every way to reach a Redis, each with servers of its own.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::super::Redis;
-use super::{Server, program};
+use super::{Place, Server, program};
 use crate::clock::Timestamp;
 use crate::ledger::contract::{limits, quota};
 use crate::ledger::{Authority, Decision, Demand, Outcome, Store, StoreError};
@@ -42,10 +41,6 @@ pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut look: impl F
         assert!(began.elapsed() < Duration::from_secs(60), "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +116,8 @@ async fn tls_is_verified_on_both_sides() {
     let directory = tempfile::tempdir().unwrap();
     certify(directory.path());
     let path = |name: &str| directory.path().join(name);
-    let port = free_port().to_string();
+    let place = Place::free();
+    let port = place.port.to_string();
     let text = |name: &str| path(name).to_str().unwrap().to_owned();
     let server = Server::with(&[
         "--tls-port",
@@ -187,14 +183,15 @@ async fn sentinels_lead_to_the_new_master() {
     replica.cli(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("sentinel.conf");
-    let port = free_port();
+    let places = [Place::free(), Place::free()];
+    let port = places[0].port;
     let text = format!(
         "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\n\
          sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
         master.port
     );
     std::fs::write(&config, text).unwrap();
-    let sentinel = Server::of(Command::new(program()).arg(&config).arg("--sentinel"), port);
+    let sentinel = Server::of(Command::new(program()).arg(&config).arg("--sentinel"), places);
     let url = format!("redis-sentinel://127.0.0.1:1,127.0.0.1:{port}/main");
     let store = Redis::open(&at(sentinel.settings(), &url)).unwrap();
     counts(&store, "ada").await;

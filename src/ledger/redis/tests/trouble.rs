@@ -9,9 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::super::Redis;
-use super::Server;
-use super::program;
-use super::servers::{at, certify, counts, free_port, until};
+use super::servers::{at, certify, counts, until};
+use super::{Place, Server, program};
 use crate::clock::Timestamp;
 use crate::ledger::contract::{limits, quota};
 use crate::ledger::{Authority, Decision, Demand, Hold, Outcome, Store, StoreError};
@@ -176,7 +175,8 @@ async fn a_sentinel_behind_tls_leads_to_a_master_that_wants_a_user() {
     certify(directory.path());
     let path = |name: &str| directory.path().join(name);
     let text = |name: &str| path(name).to_str().unwrap().to_owned();
-    let [master_port, port] = [free_port().to_string(), free_port().to_string()];
+    let (of_master, of_sentinel) = (Place::free(), Place::free());
+    let [master_port, port] = [of_master.port.to_string(), of_sentinel.port.to_string()];
     let tls = |port: &str| {
         let ca = text("ca.crt");
         let options = ["tls-port", port, "tls-cert-file", &text("own.crt"), "tls-key-file"];
@@ -192,7 +192,8 @@ async fn a_sentinel_behind_tls_leads_to_a_master_that_wants_a_user() {
     master.cli(&["ACL", "SETUSER", "weir", "on", ">p@ss", "~weir:*", "+@all"]);
     master.cli(&["ACL", "SETUSER", "watch", "on", ">watch", "&*", "+@all"]);
     master.cli(&["ACL", "SETUSER", "default", "off"]);
-    let plain = free_port();
+    let places = [Place::free(), Place::free()];
+    let plain = places[0].port;
     let lines: Vec<_> =
         tls(&port).chunks(2).map(|pair| format!("{} \"{}\"\n", pair[0], pair[1])).collect();
     let config = format!(
@@ -202,7 +203,7 @@ async fn a_sentinel_behind_tls_leads_to_a_master_that_wants_a_user() {
     );
     std::fs::write(path("sentinel.conf"), config).unwrap();
     let mut command = std::process::Command::new(program());
-    let sentinel = Server::of(command.arg(path("sentinel.conf")).arg("--sentinel"), plain);
+    let sentinel = Server::of(command.arg(path("sentinel.conf")).arg("--sentinel"), places);
     let url = format!("rediss-sentinel://weir:p%40ss@localhost:{port}/main");
     let (ca, own) = (Some(path("ca.crt")), Some((path("own.crt"), path("own.key"))));
     let store = Redis::open(&RedisSettings { ca, own, ..at(sentinel.settings(), &url) }).unwrap();

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use super::{
     Shared,
     forwarded::{CallerAddress, Connected},
-    grpc,
+    grpc, headers,
     identify::Presented,
     limits,
     refusal::{Code, Refusal},
@@ -280,5 +280,8 @@ fn caller_address(policy: &Policy, peer: &Peer, headers: &HeaderMap) -> CallerAd
 
 /// The caller's own id for the request: logged, never used.
 fn client_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    if !headers::has(headers, &REQUEST_ID) {
+        return None;
+    }
     headers.get(REQUEST_ID).filter(|id| id.len() <= MAX_CLIENT_ID).cloned()
 }

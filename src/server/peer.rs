@@ -176,3 +176,15 @@ impl Peer {
         self.opened + Duration::from_millis(self.idle_since_ms.load(Relaxed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taught_by_the_first_answer_and_now_and_then_again() {
+        let peer = Peer::new(([192, 0, 2, 1], 1).into(), Protocol::Http2);
+        let taught: Vec<u32> = (0..LESSON * 2 + 1).filter(|_| peer.teaches_names()).collect();
+        assert_eq!(taught, [0, LESSON, LESSON * 2]);
+    }
+}

@@ -12,7 +12,7 @@ export WEIR_TEST_VALKEY ?= $(CURDIR)/$(VENV)/bin/valkey-server
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint tools clients image static bench soak fuzz prices demo clean
+.PHONY: help test lint tools clients release image static bench soak fuzz prices demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -28,6 +28,10 @@ lint: tools ## format, lints and documentation only
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+# Without what a profile needs it is a plain release build, and says so.
+release: ## the fastest binary, built with a profile of itself at work: target/pgo/weir
+	tools/release.sh
 
 # The first engine that answers builds it. Podman would drop the health check from an image of its own format.
 image: ## the container image, with docker or podman

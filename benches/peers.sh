@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Weir beside nginx, HAProxy and Envoy, and what a Redis costs it, in one run: `make bench`, or `make bench QUICK=1` in five minutes.
-# Further arguments go to peers.py (`--help` lists them). Everything stays on the loopback interface.
+# `PROFILED=1` measures the binary of `make release`, `WEIR=FILE` any other. Further arguments go to peers.py (`--help` lists them). Everything stays on the loopback interface.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(dirname "$here")
@@ -19,8 +19,15 @@ fi
 peers=nginx,haproxy
 if command -v "${ENVOY:-envoy}" >/dev/null; then peers+=,envoy; fi
 
-cargo build --release --manifest-path "$repo/Cargo.toml"
-weir=${WEIR:-$repo/target/release/weir}
+if [ -n "${WEIR:-}" ]; then
+  weir=$WEIR
+elif [ -n "${PROFILED:-}" ]; then
+  "$repo/tools/release.sh"
+  weir=$repo/target/pgo/weir
+else
+  cargo build --release --manifest-path "$repo/Cargo.toml"
+  weir=$repo/target/release/weir
+fi
 # On disk, not in memory: the journal is part of what is measured.
 store=$(mktemp -d "$repo/target/bench.XXXXXX")
 trap 'rm -rf "$store"' EXIT

@@ -27,6 +27,8 @@ mod installed;
 mod kubernetes;
 #[path = "deploy/makefile.rs"]
 mod makefile;
+#[path = "deploy/release.rs"]
+mod release;
 #[path = "deploy/service.rs"]
 mod service;
 #[path = "deploy/tools.rs"]

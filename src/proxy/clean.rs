@@ -27,22 +27,22 @@ const MCP_SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// Takes off what must not leave, and redacts what stays.
 pub fn head(exchange: &mut Exchange, fields: &mut HeaderMap) {
-    headers::clean_response(fields);
     let policy = Arc::clone(&exchange.policy);
-    for name in &policy.cleaning.remove {
-        fields.remove(name);
+    let mut redirects = false;
+    headers::clean_response(fields, |name| {
+        redirects |= *name == header::LOCATION;
+        policy.cleaning.remove.contains(name)
+    });
+    if redirects {
+        localise(&policy, fields);
     }
-    localise(&policy, fields);
     redact_fields(exchange, fields);
 }
 
 /// Cleans the fields that may follow a body.
 pub fn trailers(exchange: &mut Exchange, fields: &mut HeaderMap) {
     headers::clean_trailers(fields);
-    headers::clean_response(fields);
-    for name in &exchange.policy.cleaning.remove {
-        fields.remove(name);
-    }
+    headers::clean_response(fields, |name| exchange.policy.cleaning.remove.contains(name));
     redact_fields(exchange, fields);
 }
 
@@ -98,10 +98,11 @@ pub fn text(policy: &Policy, fields: &HeaderMap) -> Result<Option<sanitize::Stre
     else {
         return Ok(None);
     };
-    let encoded = fields
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let encoded = headers::has(fields, &header::CONTENT_ENCODING)
+        && fields
+            .get_all(header::CONTENT_ENCODING)
+            .iter()
+            .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     if encoded {
         let detail = "the upstream encoded a body that must be read";
         return Err(Refusal::new(Code::UpstreamInvalid).detail(detail));

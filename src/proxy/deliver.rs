@@ -29,7 +29,7 @@ use vain::{Lost, Vain, judge};
 
 use super::{
     exchange::Exchange,
-    meter,
+    headers, meter,
     presence::{LOOK, Looks},
     refusal::{Code, Refusal},
     settle::Permit,
@@ -159,7 +159,10 @@ impl<'p> Delivery<'p> {
             cluster.deposit(exchange.began);
         }
         let own = !rules.own_account && rules.limits != ProviderLimits::Off;
-        let credential = || ACCOUNTS.iter().find_map(|name| request.headers().get(name).cloned());
+        let credential = || {
+            let name = ACCOUNTS.into_iter().find(|name| headers::has(request.headers(), name))?;
+            request.headers().get(name).cloned()
+        };
         Self {
             policy,
             members: cluster.members(policy),

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use super::{
     Shared,
     forwarded::{CallerAddress, Connected},
-    grpc,
+    grpc, headers,
     identify::Presented,
     limits,
     refusal::{Code, Refusal},
@@ -62,6 +62,8 @@ pub struct Exchange {
     pub path: String,
     /// The request's id, as a header value.
     pub id: HeaderValue,
+    /// Whether its answer teaches the caller the names of fields that change each time.
+    pub teaches: bool,
     /// The trace that it belongs to.
     pub trace: Trace,
     /// What the `Origin` means for the answer.
@@ -141,6 +143,7 @@ impl Exchange {
         let policy = shared.policy.load();
         let trace = Trace::begin(&head.headers);
         let id = HeaderValue::from_bytes(&trace.request_id.hex());
+        let teaches = peer.teaches_names();
         Box::new(Self {
             origin: policy.cors.judge(&head.headers),
             address: caller_address(&policy, &peer, &head.headers),
@@ -150,7 +153,8 @@ impl Exchange {
             method: head.method.clone(),
             // For the record, should nothing get as far as the canonical path.
             path: head.uri.path().to_owned(),
-            id: limits::fleeting(id.unwrap_or(HeaderValue::from_static("unknown"))),
+            id: limits::fleeting(id.unwrap_or(HeaderValue::from_static("unknown")), teaches),
+            teaches,
             trace,
             operation: None,
             tier: None,
@@ -280,5 +284,8 @@ fn caller_address(policy: &Policy, peer: &Peer, headers: &HeaderMap) -> CallerAd
 
 /// The caller's own id for the request: logged, never used.
 fn client_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    if !headers::has(headers, &REQUEST_ID) {
+        return None;
+    }
     headers.get(REQUEST_ID).filter(|id| id.len() <= MAX_CLIENT_ID).cloned()
 }

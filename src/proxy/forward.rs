@@ -88,20 +88,22 @@ fn check_head(exchange: &Exchange, head: &http::response::Parts) -> Result<(), B
 fn upstream_head(exchange: &Exchange, head: &mut Parts) -> Result<(), Box<Refusal>> {
     let policy = &exchange.policy;
     let host = target::host(&head.uri, &head.headers);
-    if head
-        .headers
-        .get(header::EXPECT)
-        .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-    {
-        return Err(Refusal::new(Code::BadRequest).detail("an unknown expectation"));
-    }
+    // An absolute target wins over the field; else the field stays as it is.
+    let names_host = head.uri.authority().is_some() || host.is_none();
     head.uri = upstream_target(policy, &exchange.path, head.uri.query())?;
     head.version = Version::HTTP_11;
     head.extensions.clear();
     let fields = &mut head.headers;
     let said = Said::keep(&exchange.address, fields);
     let trailers = headers::wants_trailers(fields, exchange.peer.protocol);
-    headers::clean_request(fields);
+    let metering = exchange.operation.and_then(|id| policy.operation(id).metering.as_deref());
+    headers::clean_request(fields, |name| {
+        // The length is the body's to say; a wrong one would let the next request be smuggled.
+        // And only the upstream may say what a request cost.
+        matches!(*name, header::CONTENT_LENGTH | header::EXPECT)
+            || !exchange.trace.continued && *name == TRACESTATE
+            || metering.is_some_and(|metering| metering.headers.contains(name))
+    });
     fields.reserve(8);
     if trailers {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -110,21 +112,15 @@ fn upstream_head(exchange: &Exchange, head: &mut Parts) -> Result<(), Box<Refusa
     if let Some(upgrade) = &exchange.upgrade {
         upgrade.ask(fields);
     }
-    // The length is the body's to say; a wrong one would let the next request be smuggled.
-    fields.remove(header::CONTENT_LENGTH);
-    fields.remove(header::EXPECT);
-    let metering = exchange.operation.and_then(|id| policy.operation(id).metering.as_deref());
-    for name in metering.iter().flat_map(|metering| &metering.headers) {
-        // Only the upstream may say what a request cost.
-        fields.remove(name);
-    }
     if policy.cleaning.redactor.is_some() || metering.is_some_and(Metering::reads_body) {
         // What cannot be read can be neither redacted nor priced.
         fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     let host = host.unwrap_or_else(|| authority(policy));
     introduce(exchange, fields, said, &host);
-    fields.insert(header::HOST, host);
+    if names_host {
+        fields.insert(header::HOST, host);
+    }
     for (name, value) in &policy.upstream.headers {
         fields.insert(name, value.clone());
     }
@@ -137,9 +133,6 @@ fn introduce(exchange: &Exchange, fields: &mut HeaderMap, said: Said, host: &Hea
     introduce::upstream(fields, &exchange.address, said, peer, host);
     fields.insert(REQUEST_ID, exchange.id.clone());
     fields.insert(TRACEPARENT, exchange.trace.header());
-    if !exchange.trace.continued {
-        fields.remove(TRACESTATE);
-    }
 }
 
 fn authority(policy: &Policy) -> HeaderValue {

@@ -10,22 +10,43 @@ use smallvec::SmallVec;
 
 use crate::telemetry::Protocol;
 
-type Names = SmallVec<[HeaderName; 8]>;
+type Names = SmallVec<[HeaderName; 4]>;
 
-/// Removes from a caller's head what must not reach the upstream.
-pub fn clean_request(headers: &mut HeaderMap) {
-    let mut doomed = named_by_connection(headers);
-    let dies = |name: &&HeaderName| is_hop_by_hop(name) || is_ours(name.as_str());
-    doomed.extend(headers.keys().filter(dies).cloned());
-    remove(headers, &doomed);
-    join_cookies(headers);
+/// Whether a field is there. A head has few: to look at each name costs less than to hash one, and
+/// what is looked for is mostly absent.
+pub fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.keys().any(|known| known == name)
 }
 
-/// Removes from an upstream's head what must not reach the caller.
-pub fn clean_response(headers: &mut HeaderMap) {
-    let mut doomed = named_by_connection(headers);
-    let dies = |name: &&HeaderName| is_hop_by_hop(name) || is_answer_ours(name.as_str());
-    doomed.extend(headers.keys().filter(dies).cloned());
+/// Removes from a caller's head what must not reach the upstream, and what `also` names.
+pub fn clean_request(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
+    let mut cookies = false;
+    clean(headers, |name| {
+        cookies |= *name == header::COOKIE;
+        is_ours(name.as_str()) || also(name)
+    });
+    if cookies {
+        join_cookies(headers);
+    }
+}
+
+/// Removes from an upstream's head what must not reach the caller, and what `also` names.
+pub fn clean_response(headers: &mut HeaderMap, mut also: impl FnMut(&HeaderName) -> bool) {
+    clean(headers, |name| is_answer_ours(name.as_str()) || also(name));
+}
+
+/// Looks at each name once: a removal of one that is not there costs a hash.
+fn clean(headers: &mut HeaderMap, mut dies: impl FnMut(&HeaderName) -> bool) {
+    let (mut doomed, mut connects) = (Names::new(), false);
+    for name in headers.keys() {
+        connects |= *name == header::CONNECTION;
+        if is_hop_by_hop(name) || dies(name) {
+            doomed.push(name.clone());
+        }
+    }
+    if connects {
+        doomed.append(&mut named_by_connection(headers));
+    }
     remove(headers, &doomed);
 }
 
@@ -73,6 +94,9 @@ const NEVER_TRAILERS: [HeaderName; 20] = [
 /// Whether a caller can do with trailers (RFC 9110, 10.1.4). In HTTP/1.1 the field is the caller's
 /// own only when `Connection` names it; HTTP/2 knows no such option.
 pub fn wants_trailers(headers: &HeaderMap, protocol: Protocol) -> bool {
+    if !has(headers, &header::TE) {
+        return false;
+    }
     let lists = |name: HeaderName, wanted: &[u8]| {
         headers.get_all(name).iter().any(|value| {
             let items = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
@@ -89,7 +113,6 @@ fn remove(headers: &mut HeaderMap, names: &[HeaderName]) {
     }
 }
 
-/// Looked for among the few fields that are there: each removal of one that is not costs a hash.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         *name,
@@ -214,7 +237,7 @@ mod tests {
             ("x-mine", "stays"),
             ("range", "bytes=0-1"),
         ]);
-        clean_request(&mut headers);
+        clean_request(&mut headers, |_| false);
         let left = names(&headers);
         assert_eq!(left, ["range", "x-mine"]);
     }
@@ -229,7 +252,7 @@ mod tests {
             ("te", "trailers"),
             ("keep-alive", "timeout=5"),
         ]);
-        clean_request(&mut headers);
+        clean_request(&mut headers, |_| false);
         let left = names(&headers);
         assert_eq!(left, ["content-length", "host"]);
     }
@@ -274,7 +297,7 @@ mod tests {
     #[test]
     fn cookies_are_joined() {
         let mut headers = head(&[("cookie", "a=1"), ("cookie", "b=2")]);
-        clean_request(&mut headers);
+        clean_request(&mut headers, |_| false);
         assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
     }
 
@@ -289,7 +312,7 @@ mod tests {
             ("retry-after", "3"),
             ("x-other", "stays"),
         ]);
-        clean_response(&mut headers);
+        clean_response(&mut headers, |_| false);
         let left = names(&headers);
         assert_eq!(left, ["retry-after", "x-other"]);
     }

@@ -23,6 +23,7 @@ use super::{
     certificate,
     exchange::Exchange,
     forwarded::CallerAddress,
+    headers::has,
     refusal::{Code, Refusal},
 };
 use crate::{
@@ -313,6 +314,9 @@ fn take_credentials(identity: &Identity, vouched: bool, headers: &mut HeaderMap)
 
 /// Removes a field; its first value.
 fn take(headers: &mut HeaderMap, name: &HeaderName, doubled: &mut bool) -> Option<HeaderValue> {
+    if !has(headers, name) {
+        return None;
+    }
     let header::Entry::Occupied(entry) = headers.entry(name) else { return None };
     let (_, mut values) = entry.remove_entry_mult();
     let first = values.next();

@@ -50,8 +50,8 @@ pub fn show(exchange: &Exchange, fields: &mut HeaderMap) {
                 }
             }
             ShownKind::Budget { daily: true, dollars, .. } => {
-                insert_dollars(fields, COST_USED, state.used);
-                insert_dollars(fields, COST_REMAINING, state.remaining);
+                insert_dollars(fields, COST_USED, state.used, exchange.teaches);
+                insert_dollars(fields, COST_REMAINING, state.remaining, exchange.teaches);
                 fields.insert(COST_LIMIT, dollars.clone());
             }
             ShownKind::Budget { .. } => {}
@@ -67,18 +67,20 @@ pub fn show(exchange: &Exchange, fields: &mut HeaderMap) {
     }
     if let Some((amount, _, state)) = tightest {
         fields.insert(LIMIT, amount.clone());
-        fields.insert(REMAINING, fleeting(HeaderValue::from(state.remaining)));
-        fields.insert(RESET, fleeting(HeaderValue::from(seconds(state.resets_in))));
+        fields.insert(REMAINING, fleeting(HeaderValue::from(state.remaining), exchange.teaches));
+        fields
+            .insert(RESET, fleeting(HeaderValue::from(seconds(state.resets_in)), exchange.teaches));
     }
     if let Some(items) = HeaderValue::try_from(items).ok().filter(|items| !items.is_empty()) {
-        fields.insert(RATELIMIT, fleeting(items));
+        fields.insert(RATELIMIT, fleeting(items, exchange.teaches));
     }
 }
 
 /// Keeps a value that is never sent again out of HPACK's dynamic table (RFC 7541, 6.2.3): there it
-/// would only push out those that each answer repeats, and they would be spelled out anew.
-pub fn fleeting(mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(true);
+/// would only push out those that each answer repeats, and they would be spelled out anew. But its
+/// name is only there if some answer `teaches` it with a value: else each one spells it out.
+pub fn fleeting(mut value: HeaderValue, teaches: bool) -> HeaderValue {
+    value.set_sensitive(!teaches);
     value
 }
 
@@ -110,9 +112,9 @@ fn seconds(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
-fn insert_dollars(fields: &mut HeaderMap, name: HeaderName, nano: u64) {
+fn insert_dollars(fields: &mut HeaderMap, name: HeaderName, nano: u64, teaches: bool) {
     let mut text = [0; Dollars::MAX_LEN];
     if let Ok(value) = HeaderValue::from_bytes(NanoUsd(nano).dollars(4).write(&mut text)) {
-        fields.insert(name, fleeting(value));
+        fields.insert(name, fleeting(value, teaches));
     }
 }

@@ -12,6 +12,9 @@ pub fn is_text(fields: &HeaderMap) -> bool {
         return false;
     }
     let media = bare(value.as_bytes());
+    if media.eq_ignore_ascii_case(b"application/json") {
+        return true;
+    }
     let begins =
         |text: &[u8]| media.get(..text.len()).is_some_and(|head| head.eq_ignore_ascii_case(text));
     let contains =

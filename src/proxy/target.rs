@@ -8,6 +8,7 @@ use regex_automata::meta::Regex;
 
 use super::{
     exchange::Exchange,
+    headers,
     refusal::{Code, Refusal},
 };
 use crate::policy::{
@@ -54,6 +55,9 @@ pub fn resolve(exchange: &mut Exchange, head: &Parts) -> Result<(), Box<Refusal>
 /// The only expectation there is (RFC 9110, 10.1.1): a server that passes over others leaves the
 /// client waiting, or the next request behind a body that nobody asked for.
 pub fn check_expectation(fields: &HeaderMap) -> Result<(), Box<Refusal>> {
+    if !headers::has(fields, &header::EXPECT) {
+        return Ok(());
+    }
     let mut expectations = fields.get_all(header::EXPECT).iter();
     let sound = expectations.next().is_none_or(|value| {
         value.as_bytes().eq_ignore_ascii_case(b"100-continue") && expectations.next().is_none()

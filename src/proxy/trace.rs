@@ -5,6 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::headers;
 use crate::id::{RequestId, SpanId};
 
 /// The header that carries a request's place in a trace.
@@ -54,6 +55,9 @@ impl Trace {
 
 /// The one `traceparent` of the request, if it is sound.
 fn valid(headers: &HeaderMap) -> Option<&[u8; LENGTH]> {
+    if !headers::has(headers, &TRACEPARENT) {
+        return None;
+    }
     let mut all = headers.get_all(TRACEPARENT).iter();
     let text: &[u8; LENGTH] = all.next()?.as_bytes().try_into().ok()?;
     let hex = |part: &[u8]| part.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));

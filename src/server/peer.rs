@@ -19,6 +19,9 @@ use super::{
 };
 use crate::telemetry::Protocol;
 
+/// One answer in so many spells names out. What it puts into the table pushes out about as much.
+const LESSON: u32 = 64;
+
 /// Who is connected, as the socket and the handshake say.
 #[derive(Debug)]
 pub struct Peer {
@@ -38,6 +41,7 @@ pub struct Peer {
     pub(super) tenancy: Option<Tenancy>,
     opened: Instant,
     requests: AtomicU32,
+    answers: AtomicU32,
     in_flight: AtomicU32,
     idle_since_ms: AtomicU64,
     linger: AtomicBool,
@@ -62,6 +66,7 @@ impl Peer {
             tenancy: None,
             opened: Instant::now(),
             requests: AtomicU32::new(0),
+            answers: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
             idle_since_ms: AtomicU64::new(0),
             linger: AtomicBool::new(false),
@@ -95,6 +100,12 @@ impl Peer {
     /// The address as text.
     pub fn ip_text(&self) -> &str {
         self.ip.to_str().unwrap_or("unknown")
+    }
+
+    /// Whether the next answer should teach the client the names of fields whose values it never sees
+    /// again: the first one, and now and then one after it, because HPACK's table forgets.
+    pub fn teaches_names(&self) -> bool {
+        self.answers.fetch_add(1, Relaxed).is_multiple_of(LESSON)
     }
 
     /// Says that a request is answered before its body was read: the connection
@@ -163,5 +174,17 @@ impl Peer {
 
     pub(super) fn idle_since(&self) -> Instant {
         self.opened + Duration::from_millis(self.idle_since_ms.load(Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taught_by_the_first_answer_and_now_and_then_again() {
+        let peer = Peer::new(([192, 0, 2, 1], 1).into(), Protocol::Http2);
+        let taught: Vec<u32> = (0..LESSON * 2 + 1).filter(|_| peer.teaches_names()).collect();
+        assert_eq!(taught, [0, LESSON, LESSON * 2]);
     }
 }

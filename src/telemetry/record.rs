@@ -16,6 +16,13 @@ use crate::{
 /// Room for a record of ordinary length.
 const LINE: usize = 640;
 
+/// `,"name":`, made when Weir is compiled.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":").as_bytes()
+    };
+}
+
 /// What an exchange was charged, and how we know.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost<'a> {
@@ -100,37 +107,37 @@ impl Record<'_> {
         line.extend_from_slice(b"{\"timestamp\":\"");
         write_time(line, self.began);
         line.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"exchange\"");
-        text(line, "request_id", self.request_id);
-        optional(line, "client_request_id", self.client_request_id);
-        text(line, "trace_id", self.trace_id);
-        text(line, "method", self.method.as_str());
-        text(line, "path", self.path);
-        text(line, "operation", self.operation);
-        text(line, "tier", self.tier);
-        optional(line, "subject", self.subject);
-        text(line, "peer", self.peer);
-        text(line, "address", self.address);
-        text(line, "protocol", self.protocol);
-        number(line, "status", u64::from(self.status));
-        optional(line, "error_code", self.error_code);
-        optional(line, "shadow_error_code", self.shadow_code);
-        optional(line, "detail", self.detail);
-        millis(line, "duration_ms", self.duration);
+        text(line, key!("request_id"), self.request_id);
+        optional(line, key!("client_request_id"), self.client_request_id);
+        text(line, key!("trace_id"), self.trace_id);
+        text(line, key!("method"), self.method.as_str());
+        text(line, key!("path"), self.path);
+        text(line, key!("operation"), self.operation);
+        text(line, key!("tier"), self.tier);
+        optional(line, key!("subject"), self.subject);
+        text(line, key!("peer"), self.peer);
+        text(line, key!("address"), self.address);
+        text(line, key!("protocol"), self.protocol);
+        number(line, key!("status"), u64::from(self.status));
+        optional(line, key!("error_code"), self.error_code);
+        optional(line, key!("shadow_error_code"), self.shadow_code);
+        optional(line, key!("detail"), self.detail);
+        millis(line, key!("duration_ms"), self.duration);
         if let Some(upstream) = self.upstream {
-            millis(line, "upstream_ms", upstream);
+            millis(line, key!("upstream_ms"), upstream);
         }
         if self.attempts > 0 {
-            number(line, "attempts", u64::from(self.attempts));
+            number(line, key!("attempts"), u64::from(self.attempts));
         }
-        optional(line, "endpoint", self.endpoint);
-        number(line, "request_bytes", self.request_bytes);
-        number(line, "response_bytes", self.response_bytes);
-        number(line, "redactions", self.redactions);
-        number(line, "cost_nano_usd", self.cost.amount.0);
+        optional(line, key!("endpoint"), self.endpoint);
+        number(line, key!("request_bytes"), self.request_bytes);
+        number(line, key!("response_bytes"), self.response_bytes);
+        number(line, key!("redactions"), self.redactions);
+        number(line, key!("cost_nano_usd"), self.cost.amount.0);
         if let Some(metered) = &self.cost.metered {
             metered.write_json(line);
         }
-        number(line, "policy_generation", self.generation);
+        number(line, key!("policy_generation"), self.generation);
         line.extend_from_slice(b"}\n");
     }
 
@@ -158,49 +165,43 @@ impl Record<'_> {
 
 impl Metered<'_> {
     fn write_json(&self, line: &mut Vec<u8>) {
-        text(line, "cost_source", self.source.as_str());
-        text(line, "cost_confidence", self.confidence.as_str());
-        optional(line, "model", self.model);
+        text(line, key!("cost_source"), self.source.as_str());
+        text(line, key!("cost_confidence"), self.confidence.as_str());
+        optional(line, key!("model"), self.model);
         let Some(usage) = self.usage else { return };
         for (name, tokens) in [
-            ("input_tokens", usage.all_input().saturating_sub(usage.cache_read)),
-            ("cached_input_tokens", usage.cache_read),
-            ("output_tokens", usage.all_output().saturating_sub(usage.reasoning)),
-            ("reasoning_tokens", usage.reasoning),
+            (key!("input_tokens"), usage.all_input().saturating_sub(usage.cache_read)),
+            (key!("cached_input_tokens"), usage.cache_read),
+            (key!("output_tokens"), usage.all_output().saturating_sub(usage.reasoning)),
+            (key!("reasoning_tokens"), usage.reasoning),
         ] {
             number(line, name, tokens);
         }
     }
 }
 
-fn key(line: &mut Vec<u8>, name: &str) {
-    line.extend_from_slice(b",\"");
-    line.extend_from_slice(name.as_bytes());
-    line.extend_from_slice(b"\":");
-}
-
-fn text(line: &mut Vec<u8>, name: &str, value: &str) {
-    key(line, name);
+fn text(line: &mut Vec<u8>, key: &[u8], value: &str) {
+    line.extend_from_slice(key);
     line.push(b'"');
     escape(line, value);
     line.push(b'"');
 }
 
-fn optional(line: &mut Vec<u8>, name: &str, value: Option<&str>) {
+fn optional(line: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
     if let Some(value) = value {
-        text(line, name, value);
+        text(line, key, value);
     }
 }
 
-fn number(line: &mut Vec<u8>, name: &str, value: u64) {
-    key(line, name);
+fn number(line: &mut Vec<u8>, key: &[u8], value: u64) {
+    line.extend_from_slice(key);
     line.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Milliseconds with three decimals.
-fn millis(line: &mut Vec<u8>, name: &str, value: Duration) {
+fn millis(line: &mut Vec<u8>, key: &[u8], value: Duration) {
     let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-    number(line, name, micros / 1_000);
+    number(line, key, micros / 1_000);
     line.push(b'.');
     digits(line, micros % 1_000, 3);
 }

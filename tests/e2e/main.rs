@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod against;
+mod allocator;
 mod authority;
 mod bare;
 mod bare_http2;

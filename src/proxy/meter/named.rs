@@ -9,7 +9,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
-use super::super::{exchange::Exchange, settle::Permit};
+use super::super::{exchange::Exchange, headers, settle::Permit};
 use crate::{meter::cost, policy::metering::Metering, telemetry::MeteringError};
 
 /// Fields that the policy shows, to be put back on a cleaned head.
@@ -20,6 +20,9 @@ pub fn head(exchange: &Exchange, permit: &mut Permit, fields: &mut HeaderMap) ->
     let mut shown = Shown::new();
     let Some(metering) = metering(exchange) else { return shown };
     for name in &metering.headers {
+        if !headers::has(fields, name) {
+            continue;
+        }
         let Some(value) = fields.remove(name) else { continue };
         match cost::header(value.as_bytes()) {
             Ok(cost) => permit.name_cost(cost),

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# The fastest binary: `make release`. Built with a profile of itself at work, see docs/operations.md.
+#
+# Three steps: a binary that counts what it runs, a bounded training on the loopback interface (about 40 s: the loads of
+# `make bench`, then `weir demo`), and the build that knows the counts. Twice the time of a plain release build.
+# What the profile needs and is not there is named, and the build is a plain one then; the binary is the same program.
+set -euo pipefail
+repo=$(cd "$(dirname "$0")/.." && pwd)
+cd "$repo"
+host=$(rustc --print host-tuple)
+out=$repo/target/pgo
+result=$out/weir
+profdata=$(dirname "$(rustc --print target-libdir)")/bin/llvm-profdata
+
+missing=()
+[ -x "$profdata" ] || missing+=("llvm-profdata (rustup component add llvm-tools)")
+for tool in wrk h2load cc openssl curl; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+mkdir -p "$out"
+if [ ${#missing[@]} -gt 0 ]; then
+  printf 'release: a plain build, without a profile; for one this is missing:' >&2
+  printf ' %s;' "${missing[@]}" >&2
+  echo >&2
+  cargo build --release --locked
+  cp target/release/weir "$result"
+  echo "$result"
+  exit
+fi
+
+# With the target named, the flags do not reach build scripts and macros.
+build() { RUSTFLAGS="${RUSTFLAGS:-} $1" cargo build --release --locked --target "$host" --target-dir "$out/build"; }
+rm -rf "$out/raw" "$out/run"
+mkdir -p "$out/raw" "$out/run"
+build "-Cprofile-generate=$out/raw"
+cp "$out/build/$host/release/weir" "$out/weir.counting"
+
+proxy=18443 admin=18444 upstream=18445
+url=https://127.0.0.1:$proxy key=key-0123456789abcdef run=$out/run
+headers=(-H "X-API-Key: $key" -H "Origin: https://app.example")
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+
+begin() { # COMMAND...: starts Weir and waits until it serves
+  "$out/weir.counting" "$@" >"$run/stdout" 2>"$run/stderr" &
+  weir=$!
+  for _ in $(seq 100); do
+    if curl -sk -o /dev/null "$url/healthz"; then return; fi
+    kill -0 $weir || { cat "$run/stderr" >&2; exit 1; }
+    sleep 0.1
+  done
+  echo "release: the binary that is trained does not answer on $url" >&2
+  exit 1
+}
+# The counts are written at an orderly end.
+end() { kill -TERM $weir; wait $weir; }
+# Nothing here may pass for training that was none.
+drive() { echo "training: $*" | cut -c 1-100; "$@" >"$run/load" 2>&1 || { cat "$run/load" >&2; exit 1; }; }
+
+cc -O2 -o "$run/upstream" benches/peers/upstream.c
+"$run/upstream" $upstream &
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+  -keyout "$run/key.pem" -out "$run/cert.pem" 2>/dev/null
+cat > "$run/keys.toml" <<KEYS
+[[key]]
+id      = "k_training"
+subject = "training"
+tier    = "bench"
+sha256  = "$(printf %s $key | sha256sum | cut -d' ' -f1)"
+created = "2026-01-01T00:00:00Z"
+KEYS
+sed -e "s#@PORT@#$proxy#g; s#@ADMIN@#$admin#g; s#@UP@#$upstream#g; s#@CERT@#$run/cert.pem#g; s#@KEY@#$run/key.pem#g; s#STORE#$run#g" \
+  benches/peers/weir.policy.toml > "$run/policy.toml"
+
+begin run --policy "$run/policy.toml" --threads 1
+drive wrk -t1 -c32 -d4s "${headers[@]}" $url/
+drive wrk -t1 -c1 -d2s "${headers[@]}" $url/
+drive wrk -t1 -c32 -d4s "${headers[@]}" -s benches/peers/post.lua $url/
+drive wrk -t1 -c16 -d2s "${headers[@]}" -s benches/peers/sse.lua $url/
+drive wrk -t1 -c64 -d4s "${headers[@]}" $url/paced
+drive wrk -t1 -c16 -d2s "${headers[@]}" -H "Connection: close" $url/
+drive h2load -t1 -c8 -m8 -D4 "${headers[@]}" $url/
+drive h2load -t1 -c8 -m8 -n 20000 "${headers[@]}" -d Cargo.toml $url/
+drive wrk -t1 -c8 -d1s $url/
+end
+
+# The project's own policy: what is metered, cleaned and refused.
+begin demo --port $proxy --admin-port $admin
+key=$(grep -o 'weir_[0-9a-f]*' "$run/stdout" | head -n 1)
+headers=(-H "X-API-Key: $key" -H "Content-Type: application/json")
+for body in '{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}' \
+  '{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"hi"}]}'; do
+  printf 'wrk.method = "POST"\nwrk.body = [[%s]]\n' "$body" > "$run/chat.lua"
+  printf %s "$body" > "$run/chat.json"
+  drive wrk -t1 -c16 -d2s "${headers[@]}" -s "$run/chat.lua" $url/v1/chat/completions
+  drive h2load -t1 -c4 -m4 -D2 "${headers[@]}" -d "$run/chat.json" $url/v1/chat/completions
+done
+drive wrk -t1 -c16 -d2s "${headers[@]}" $url/api/user/u1/leak
+drive wrk -t1 -c16 -d1s "${headers[@]}" -s "$run/chat.lua" $url/api/user/u2/behavior/analyze
+end
+
+"$profdata" merge -o "$out/weir.profdata" "$out"/raw/*.profraw
+build "-Cprofile-use=$out/weir.profdata"
+cp "$out/build/$host/release/weir" "$result"
+echo "$result"

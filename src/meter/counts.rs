@@ -46,6 +46,21 @@ pub enum Count {
     WebFetches,
 }
 
+impl Count {
+    /// What holds input.
+    pub const INPUTS: [Self; 6] = [
+        Self::Prompt,
+        Self::Input,
+        Self::CacheRead,
+        Self::CacheWrite,
+        Self::GeminiPrompt,
+        Self::PromptEval,
+    ];
+    /// What holds output.
+    pub const OUTPUTS: [Self; 5] =
+        [Self::Completion, Self::Output, Self::Candidates, Self::Thoughts, Self::Eval];
+}
+
 const KINDS: usize = Count::WebFetches as usize + 1;
 
 /// What was reported, and which of it was reported at all.
@@ -66,6 +81,13 @@ impl Counts {
     /// Adds to a number.
     pub fn add(&mut self, count: Count, number: u64) {
         self.set(count, self.get(count).saturating_add(number));
+    }
+
+    /// Forgets all numbers but one.
+    pub fn keep_only(&mut self, count: Count) {
+        let kept = self.has(count).then(|| self.get(count));
+        *self = Self::default();
+        kept.inspect(|number| self.set(count, *number));
     }
 
     /// Takes over from `before` what is not reported here.

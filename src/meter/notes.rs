@@ -31,6 +31,7 @@ struct Draft {
     counts: Counts,
     index: Option<u32>,
     is_finished: bool,
+    has_choice: bool,
     is_thought: bool,
     is_done: bool,
     sequence: Option<u64>,
@@ -140,6 +141,16 @@ impl Notes {
         Some(usage)
     }
 
+    /// Whether there is a report that counts no input at all.
+    pub fn lacks_input(&self) -> bool {
+        !self.counts.is_empty() && !self.counts.has_any(&Count::INPUTS)
+    }
+
+    /// Whether there is a report that counts no output at all.
+    pub fn lacks_output(&self) -> bool {
+        !self.counts.is_empty() && !self.counts.has_any(&Count::OUTPUTS)
+    }
+
     /// Which kind of output a text is; `None` for what is none.
     pub fn kind(&self, leaf: Field) -> Option<Kind> {
         let draft = &self.draft;
@@ -199,6 +210,8 @@ impl Notes {
                 self.before = self.counts;
                 self.draft.counts = Counts::default();
             }
+            // Of two objects under one key the last counts, and nothing is left of the first.
+            Field::Usage => self.draft.counts.keep_only(Count::WebSearches),
             Field::Choice => (self.draft.index, self.draft.is_finished) = (None, false),
             Field::Part => self.draft.is_thought = false,
             Field::Item(_) => self.draft.item.clear(),
@@ -247,6 +260,7 @@ impl Notes {
 
     fn choice_ended(&mut self) {
         let bit = standing::bit(self.draft.index);
+        self.draft.has_choice = true;
         self.live.has_choices = true;
         self.live.begun |= bit;
         if self.draft.is_finished {
@@ -263,7 +277,7 @@ impl Notes {
         self.live.has_begun = true;
         self.live.sequence = self.draft.sequence.unwrap_or(self.live.sequence);
         self.live.has_stopped |= self.draft.is_finished;
-        self.live.has_ended |= self.draft.is_done;
+        self.live.has_ended |= self.draft.is_done || self.is_last_chunk();
         let bit = standing::bit(self.draft.index);
         match self.draft.kind.as_str() {
             "message_start" => self.live.has_started = true,
@@ -277,6 +291,13 @@ impl Notes {
         }
         self.count_searches();
         self.draft.kind.clear();
+    }
+
+    /// Whether this is the chunk with usage alone that ends a stream of OpenAI's: not every server
+    /// says `[DONE]` behind it, or why it stopped before.
+    fn is_last_chunk(&self) -> bool {
+        let is_alone = self.live.has_choices && !self.draft.has_choice;
+        is_alone && !self.draft.counts.is_empty() && self.dialect() == Format::OpenAiChat
     }
 
     fn count_searches(&mut self) {

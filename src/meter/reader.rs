@@ -64,6 +64,10 @@ pub struct Reading {
     /// What was reported, in the one normal form. When `complete` is false this is what
     /// had been said so far: its input is right, its output at most a part.
     pub usage: Option<Usage>,
+    /// Whether usage was reported without a word on input: old Ollama is silent on a prompt that it had cached.
+    pub lacks_input: bool,
+    /// The same of output.
+    pub lacks_output: bool,
     /// Dollars that the usage itself names (OpenRouter, LiteLLM, TensorZero, Perplexity).
     pub cost: Option<NanoUsd>,
     /// Dollars at the place that the policy named.
@@ -244,6 +248,8 @@ impl Reader {
             model: word(&self.notes.model),
             service_tier: word(&self.notes.service_tier),
             usage: self.notes.usage(),
+            lacks_input: self.notes.lacks_input(),
+            lacks_output: self.notes.lacks_output(),
             cost: self.notes.cost,
             pointed: self.notes.pointed,
             complete,

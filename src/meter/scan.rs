@@ -153,6 +153,8 @@ impl<L: Copy> Scanner<L> {
             Some(b'[') => self.open(true, sink),
             Some(b'}') => self.close(false, sink),
             Some(b']') => self.close(true, sink),
+            // A byte order mark before the document: parsers may pass over it (RFC 8259, 8.1).
+            Some(0xef | 0xbb | 0xbf) if self.frames.is_empty() && !self.has_ended => {}
             Some(b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') if !self.wants_key => {
                 self.state = State::Bare(self.use_of_scalar());
                 return 0;

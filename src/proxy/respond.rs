@@ -60,7 +60,7 @@ pub async fn reply(
     let shown = meter::head(&exchange, &mut permit, &mut reply.head.headers);
     let foreign = exchange.grpc && !grpc::is_answer(&reply.head);
     if foreign || reply.head.status.is_server_error() && policy.cleaning.replace_errors {
-        return internal_error(exchange, permit, reply);
+        return Box::pin(internal_error(exchange, permit, reply)).await;
     }
     let Reply { mut head, body, lease, progress } = reply;
     let status = head.status;
@@ -179,9 +179,14 @@ fn error(exchange: Box<Exchange>, refusal: &Refusal, mut fields: HeaderMap) -> R
 }
 
 /// An upstream's 5xx: its status is kept, its body goes to the log.
-fn internal_error(mut exchange: Box<Exchange>, permit: Permit, reply: Reply) -> Response<Download> {
+async fn internal_error(
+    mut exchange: Box<Exchange>,
+    mut permit: Permit,
+    reply: Reply,
+) -> Response<Download> {
+    let Reply { head, mut body, lease, .. } = reply;
+    let kept = read_for_cost(&exchange, &mut permit, &head, &mut body).await;
     permit.settle(&mut exchange);
-    let Reply { head, body, lease, .. } = reply;
     let mut fields = HeaderMap::with_capacity(24);
     for name in KEPT_OF_ERRORS {
         for value in head.headers.get_all(&name) {
@@ -194,7 +199,7 @@ fn internal_error(mut exchange: Box<Exchange>, permit: Permit, reply: Reply) -> 
     let (policy, id) = (Arc::clone(&exchange.policy), exchange.id.clone());
     let status = head.status.as_u16();
     exchange.shared.tasks.spawn(async move {
-        let text = read_for_log(body, &policy).await;
+        let text = read_for_log(body, kept, &policy).await;
         lease.finish();
         let request_id = id.to_str().unwrap_or_default();
         tracing::warn!(request_id, status, body = %text, "the upstream failed");
@@ -202,19 +207,54 @@ fn internal_error(mut exchange: Box<Exchange>, permit: Permit, reply: Reply) -> 
     error(exchange, &refusal, fields)
 }
 
-/// The beginning of a body, redacted; bounded in size and time.
-async fn read_for_log(mut body: Incoming, policy: &Policy) -> String {
+/// Reads what an error says of its cost, where its body or what follows it may; returns its beginning.
+async fn read_for_cost(
+    exchange: &Exchange,
+    permit: &mut Permit,
+    head: &http::response::Parts,
+    body: &mut Incoming,
+) -> BytesMut {
     let mut kept = BytesMut::new();
+    let reads = permit.meter().is_some_and(|meter| {
+        meter.answer(exchange, head.status, &head.headers);
+        meter.reads()
+    });
+    if reads || head.headers.contains_key(header::TRAILER) {
+        let mut push = |data: &[u8]| permit.meter().into_iter().for_each(|meter| meter.push(data));
+        let trailers = read_error(body, &mut kept, &mut push).await;
+        if let Some(mut trailers) = trailers {
+            meter::trailers(exchange, Some(permit), &mut trailers);
+        }
+    }
+    kept
+}
+
+/// Reads an error's body, as far as it comes in time: its beginning is kept, all of it told to `each`.
+async fn read_error(
+    body: &mut Incoming,
+    kept: &mut BytesMut,
+    each: &mut (impl FnMut(&[u8]) + Send),
+) -> Option<HeaderMap> {
     let read = async {
         while let Some(Ok(frame)) = body.frame().await {
-            let room = ERROR_BODY - kept.len();
-            if let Some(data) = frame.data_ref() {
-                kept.extend_from_slice(&data[..data.len().min(room)]);
+            match frame.into_data() {
+                Ok(data) => {
+                    let room = ERROR_BODY - kept.len();
+                    kept.extend_from_slice(&data[..data.len().min(room)]);
+                    each(&data);
+                }
+                Err(frame) => return frame.into_trailers().ok(),
             }
         }
+        None
     };
+    tokio::time::timeout(ERROR_WAIT, read).await.ok().flatten()
+}
+
+/// The beginning of a body, redacted; bounded in size and time.
+async fn read_for_log(mut body: Incoming, mut kept: BytesMut, policy: &Policy) -> String {
     // What came in time is worth logging, whole or not.
-    drop(tokio::time::timeout(ERROR_WAIT, read).await);
+    read_error(&mut body, &mut kept, &mut |_| {}).await;
     let clean = match &policy.cleaning.redactor {
         Some(redactor) => redactor.redact(&kept, &mut Hits::new()),
         None => Cow::Borrowed(&kept[..]),

@@ -150,9 +150,12 @@ impl Meter {
     /// What is to be held for a request with so many tokens of text.
     fn hold_for(&mut self, text: u64, bytes: u64) -> Result<Booked, Box<Refusal>> {
         let mut wanted = Booked { tokens: self.prompt, bytes, ..self.held };
-        // Without a model there is no price yet: the answer may name one.
         let asked = self.asked.as_ref();
-        let Some(model) = asked.and_then(|asked| asked.model.as_deref()) else { return Ok(wanted) };
+        let Some(model) = asked.and_then(|asked| asked.model.as_deref()) else {
+            // There is no price before the answer: till then, what others turned out to cost.
+            let usual = self.cell.learned().quantile(USUAL).unwrap_or_default();
+            return Ok(Booked { cost: wanted.cost.max(usual), ..wanted });
+        };
         let policy = std::sync::Arc::clone(&self.policy);
         let price = match policy.prices.price_of(model, self.rules.unknown_model) {
             Priced::Known(_, price) | Priced::Ceiling(price) => price,

@@ -52,9 +52,13 @@ impl Meter {
 
     fn by_usage(&self, shared: &Shared, reading: &Reading, flat: NanoUsd) -> Option<Bill> {
         let Some(status) = self.status else { return Some(self.unanswered()) };
+        // It was encoded: whatever it used, it was not free.
+        if self.is_unread && status.is_success() {
+            return Some(self.unanswered());
+        }
         let whole = reading.usage.filter(|_| reading.complete);
         if let Some(usage) = whole {
-            let bill = self.priced(shared, reading, usage, flat);
+            let bill = self.reported(shared, reading, usage, flat);
             if bill.source == Source::Usage {
                 self.cell.learned().note(bill.cost);
             }
@@ -71,6 +75,22 @@ impl Meter {
         // What outgrew the hold within one piece, before it could be ended, is not charged.
         let most = if self.spent.is_some() { self.held.cost } else { bill.cost };
         Some(Bill { source: Source::Counted, confidence, cost: bill.cost.min(most), ..bill })
+    }
+
+    /// What was reported; whole classes that it is silent on, as counted here.
+    fn reported(&self, shared: &Shared, reading: &Reading, usage: Usage, flat: NanoUsd) -> Bill {
+        let mut all = usage;
+        if reading.lacks_input && usage.all_input() == 0 {
+            all.input = self.prompt;
+        }
+        if reading.lacks_output && usage.all_output() == 0 {
+            all.output = self.output.tokens();
+        }
+        let bill = self.priced(shared, reading, all, flat);
+        if all == usage || reading.cost.is_some() {
+            return bill;
+        }
+        Bill { confidence: Confidence::Estimated, ..bill }
     }
 
     /// Sent, and nobody knows what became of it.

@@ -68,6 +68,8 @@ pub struct Meter {
     status: Option<StatusCode>,
     framing: Framing,
     reader: Option<Reader>,
+    /// Whether the answer is encoded, and so cannot be read.
+    is_unread: bool,
     /// The output, in tokens, as counted here.
     output: Counter,
     /// What had passed when it was last looked at, and the largest step since.
@@ -141,6 +143,7 @@ impl Meter {
             status: None,
             framing: Framing::Json,
             reader: None,
+            is_unread: false,
             output: Counter::new(Family::Other),
             seen: room::Seen::default(),
             counts_tokens: terms.limits.all().any(|limit| limit.counter.unit() == Unit::Tokens),
@@ -158,6 +161,7 @@ impl Meter {
         }
         if is_encoded(fields) {
             exchange.shared.telemetry.metrics.metering_error(MeteringError::Encoded);
+            self.is_unread = true;
             return;
         }
         let media = fields.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -167,6 +171,11 @@ impl Meter {
             Some(pointer) => reader.pointed_at(Arc::clone(pointer)),
             None => reader,
         });
+    }
+
+    /// Whether the answer's body is read.
+    pub fn reads(&self) -> bool {
+        self.reader.is_some()
     }
 
     /// Whether the answer is a stream that is read, and so may be ended before its time.

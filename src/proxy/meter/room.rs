@@ -34,7 +34,7 @@ const MILLION: u128 = 1_000_000;
 /// What running costs are made of, as far as the answer has told.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    basis: Basis,
+    basis: Option<Basis>,
     /// What was reported so far costs this, and the prompt alone at least that.
     reported: NanoUsd,
     prompt: NanoUsd,
@@ -43,7 +43,7 @@ pub(super) struct Rates {
 }
 
 /// What rates were worked out from.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 struct Basis {
     model: Box<str>,
     tier: Box<str>,
@@ -81,10 +81,11 @@ impl Rates {
     /// Works them out anew where the answer has told something new.
     fn follow(&mut self, policy: &Policy, heard: &Heard<'_>) {
         let Heard { model, tier, usage, .. } = *heard;
-        if *self.basis.model == *model && *self.basis.tier == *tier && self.basis.usage == usage {
+        let known = self.basis.as_ref();
+        if known.is_some_and(|it| *it.model == *model && *it.tier == *tier && it.usage == usage) {
             return;
         }
-        self.basis = Basis { model: model.into(), tier: tier.into(), usage };
+        self.basis = Some(Basis { model: model.into(), tier: tier.into(), usage });
         let price = match policy.prices.price_of(model, heard.unknown) {
             Priced::Known(_, price) | Priced::Ceiling(price) => price,
             Priced::Refused => policy.prices.ceiling(),
@@ -146,7 +147,9 @@ impl Meter {
         let Some(reader) = &self.reader else { return Room::Enough };
         let (reported, asked) = (reader.usage(), self.asked.as_deref());
         let asked_model = asked.and_then(|asked| asked.model.as_deref());
-        if let Some(model) = reader.model().or(asked_model) {
+        // An answer that nobody named a model for is charged as one without a price.
+        let nameless = (self.output.tokens() > 0 || reported.is_some()).then_some("");
+        if let Some(model) = reader.model().or(asked_model).or(nameless) {
             let asked_tier = asked.and_then(|asked| asked.service_tier.as_deref());
             self.rates.follow(
                 &self.policy,

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Weir beside nginx, HAProxy and Envoy, and what a Redis costs it, in one run: `make bench`, or `make bench QUICK=1` in five minutes.
-# `PROFILED=1` measures the binary of `make release`, `WEIR=FILE` any other. Further arguments go to peers.py (`--help` lists them). Everything stays on the loopback interface.
+# `PROFILED=1` measures the binary of `make release`, `WEIR=FILE` any other. Further arguments go to peers.py (`--help`
+# lists them). Everything stays on the loopback interface.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(dirname "$here")

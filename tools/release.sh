@@ -26,8 +26,14 @@ if [ ${#missing[@]} -gt 0 ]; then
   exit
 fi
 
+# Half a megabyte of relocations is read at each start; packed, it is next to nothing. Needs glibc 2.36.
+packed=
+if echo 'int main(void) { return 0; }' | cc -x c -Wl,-z,pack-relative-relocs -o "$out/probe" - 2>/dev/null && "$out/probe" 2>/dev/null; then
+  packed=-Clink-arg=-Wl,-z,pack-relative-relocs
+fi
+
 # With the target named, the flags do not reach build scripts and macros.
-build() { RUSTFLAGS="${RUSTFLAGS:-} $1" cargo build --release --locked --target "$host" --target-dir "$out/build"; }
+build() { RUSTFLAGS="${RUSTFLAGS:-} $packed $1" cargo build --release --locked --target "$host" --target-dir "$out/build"; }
 rm -rf "$out/raw" "$out/run"
 mkdir -p "$out/raw" "$out/run"
 build "-Cprofile-generate=$out/raw"

@@ -21,7 +21,9 @@ use weir::units::{NanoUsd, Percent};
 
 /// Subjects of the paced load, their requests per second, and how long it lasts.
 const PACED: (u64, u64) = (100, 10);
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 25;
+/// How long it goes on before that: shares grow to what is spent.
+const WARM: u64 = 5;
 const TASKS: u64 = 64;
 
 /// A server without persistence, on a free port.
@@ -132,10 +134,13 @@ async fn measure<S: Store>(name: &str, store: Arc<S>, count: u64, calls: impl Fn
 /// As many requests as people make, evenly: what a decision costs where shares are spent slowly.
 async fn paced(store: &Redis, seconds: u64) {
     let (limits, (subjects, each)) = (limits(), PACED);
-    let asked = store.calls();
+    let mut asked = 0;
     let mut tick = tokio::time::interval(Duration::from_micros(1_000_000 / (subjects * each)));
-    let count = subjects * each * seconds;
-    for round in 0..count {
+    let (before, count) = (subjects * each * WARM, subjects * each * seconds);
+    for round in 0..before + count {
+        if round == before {
+            asked = store.calls();
+        }
         tick.tick().await;
         once(store, &limits, &format!("person-{}", round % subjects)).await;
     }

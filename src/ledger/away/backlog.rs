@@ -199,7 +199,7 @@ impl Backlog {
         loop {
             // Asked before reading: what is read to its end then gets no more entries.
             let current = lock(&self.writer).segment.sequence;
-            let batch = reader.read(&self.directory, limit)?;
+            let batch = reader.read(&self.directory, reader.at, limit)?;
             if !batch.entries.is_empty() {
                 return Ok(Some(batch));
             }
@@ -212,6 +212,18 @@ impl Backlog {
                 return Ok(None);
             }
         }
+    }
+
+    /// Adds what follows a batch in the same file, at most `limit` entries; `false` when there is nothing.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(super) fn more(&self, batch: &mut Batch, limit: usize) -> Result<bool, StoreError> {
+        let found = lock(&self.reader).read(&self.directory, batch.next, limit)?;
+        let any = !found.entries.is_empty();
+        (batch.next, batch.bytes) = (found.next, batch.bytes + found.bytes);
+        batch.entries.extend(found.entries);
+        Ok(any)
     }
 
     /// Notes that the authority has booked a batch.
@@ -260,18 +272,18 @@ impl Outbox for Backlog {
 }
 
 impl Reader {
-    /// Reads on from where the authority has heard; may find nothing and yet move on.
-    fn read(&self, directory: &Path, limit: usize) -> Result<Batch, StoreError> {
-        let path = directory.join(crate::ledger::journal::file_name(self.at.segment));
-        let bytes = match chunk(&path, self.at.offset as u64) {
+    /// Reads on from a place; may find nothing and yet move on.
+    fn read(&self, directory: &Path, at: Position, limit: usize) -> Result<Batch, StoreError> {
+        let path = directory.join(crate::ledger::journal::file_name(at.segment));
+        let bytes = match chunk(&path, at.offset as u64) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(source) => return Err(StoreError::Unavailable { path, source }),
         };
-        let mut batch = Batch { entries: Vec::new(), bytes: 0, next: self.at };
+        let mut batch = Batch { entries: Vec::new(), bytes: 0, next: at };
         let mut rest = &bytes[..];
         while batch.entries.len() < limit
-            && let Some(payload) = frame(rest, self.at.segment)
+            && let Some(payload) = frame(rest, at.segment)
         {
             let length = FRAME_HEAD + payload.len();
             rest = &rest[length..];

@@ -29,6 +29,9 @@ use crate::policy::limit::{CounterId, SpanKey};
 const MOVES: usize = 200;
 /// Parts of a window in which bookings become one; as in `counters.lua`.
 const CELLS: u64 = 256;
+/// Entries, and subjects, after which others have the thread for a while.
+const AT_ONCE: usize = 1_024;
+const LANES_AT_ONCE: usize = 32;
 /// How long one command may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -41,7 +44,10 @@ type Lane<'e> = (&'e str, u128);
 pub(super) async fn import(server: &Arc<Server>, entries: &[Entry]) -> Result<(), StoreError> {
     let mut telling = JoinSet::new();
     let mut lanes: BTreeMap<Lane<'_>, Vec<Change<'_>>> = BTreeMap::new();
-    for entry in entries {
+    for (index, entry) in entries.iter().enumerate() {
+        if index % AT_ONCE == 0 {
+            tokio::task::yield_now().await;
+        }
         match &entry.deed {
             Deed::Change { subject, at, moves } => lanes
                 .entry((subject, entry.id.journal))
@@ -58,6 +64,9 @@ pub(super) async fn import(server: &Arc<Server>, entries: &[Entry]) -> Result<()
     let mut left: Vec<_> = lanes.into_iter().collect();
     loop {
         for (index, (lane, changes)) in left.iter().enumerate() {
+            if index % LANES_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
             telling.spawn(tell(Arc::clone(server), index, calls(server, *lane, changes)));
         }
         let mut heard = BTreeMap::new();

@@ -5,8 +5,9 @@
 //! never before it was spent, so it cannot leave the window early; a period commits
 //! it when the request is settled. What is not spent goes back when the share ends.
 //!
-//! Far from its limits a share tells of its spending every two seconds at most, near
-//! them five times a second: who is refused elsewhere waits for what is given back.
+//! Far from its limits a share tells of its spending every three seconds, near them
+//! five times a second: who is refused elsewhere waits for what is given back. An answer
+//! renews the lease, so a share lasts until it is spent or nobody spends it.
 //!
 //! A report is told again, word for word, until it is answered; the server knows
 //! its number and books it once.
@@ -40,14 +41,16 @@ pub(super) struct Share {
     limits: Arc<Limits>,
     /// How long what was spent may wait to be told, in milliseconds.
     pace: u64,
+    /// When it was drawn, and how long its lease was, in milliseconds.
+    drawn: (u64, u64),
     state: Mutex<State>,
 }
 
 /// How often spending is told where little is left, or the limit is short; and where it is far.
 const SOON: u64 = 200;
-const LATE: u64 = 2_000;
+const LATE: u64 = 3_000;
 /// A window counts what was spent ahead by this part of its length later at most.
-const PART: u64 = 64;
+const PART: u64 = 20;
 
 #[derive(Debug)]
 struct State {
@@ -58,16 +61,26 @@ struct State {
     others: SmallVec<[(u64, u64); 8]>,
     slots: u64,
     in_flight: u64,
-    /// Whether more may be spent, and until when.
+    /// Whether more may be spent, until when, and until when at most: a period ends.
     open: bool,
     ends: u64,
+    over: u64,
     spent_last: u64,
     told_last: u64,
     dirty: bool,
     sequence: u64,
     stamp: Stamp,
-    /// The report that has no answer yet, and whether it is the last.
-    report: Option<(Invocation, Stamp, bool)>,
+    report: Option<Told>,
+}
+
+/// A report that has no answer yet.
+#[derive(Debug)]
+struct Told {
+    call: Invocation,
+    stamp: Stamp,
+    last: bool,
+    /// Until when its answer will have renewed the lease.
+    renews: u64,
 }
 
 /// One counter's part.
@@ -106,7 +119,7 @@ impl Share {
         asked: u64,
     ) -> Self {
         let (mut counters, mut of_limit) = (SmallVec::<[Drawn; 4]>::new(), SmallVec::new());
-        let (mut others, mut pace) = (SmallVec::new(), LATE);
+        let (mut others, mut pace, mut over) = (SmallVec::new(), LATE, u64::MAX);
         for (index, (limit, state)) in limits.all().zip(&verdict.states).enumerate() {
             let (counter, unit) = (limit.counter.id(), limit.counter.unit());
             let free = amounts.get(unit).saturating_mul(verdict.times);
@@ -137,6 +150,9 @@ impl Share {
             of_limit.push(at.map(|at| at as u8));
             others.push((state.used.saturating_sub(free), asked + millis(state.resets_in)));
             pace = pace.min(pace_of(limit, state));
+            if matches!(limit.counter.span(), Span::Period(_)) {
+                over = over.min(asked + millis(state.resets_in));
+            }
         }
         let state = State {
             counters,
@@ -146,6 +162,7 @@ impl Share {
             in_flight: 0,
             open: true,
             ends: asked + millis(verdict.lease),
+            over,
             spent_last: asked,
             told_last: asked,
             dirty: false,
@@ -153,11 +170,17 @@ impl Share {
             stamp: Stamp::default(),
             report: None,
         };
-        Self { serial, keys, limits: Arc::clone(limits), pace, state: Mutex::new(state) }
+        let drawn = (asked, millis(verdict.lease));
+        Self { serial, keys, limits: Arc::clone(limits), pace, drawn, state: Mutex::new(state) }
     }
 
     pub(super) fn is_for(&self, limits: &Arc<Limits>) -> bool {
         Arc::ptr_eq(&self.limits, limits)
+    }
+
+    /// Whether it is so young that one spent by now was too small.
+    pub(super) fn is_young(&self, now: u64) -> bool {
+        now.saturating_sub(self.drawn.0) < self.drawn.1
     }
 
     /// Spends what a request asks for, if there is as much of everything.
@@ -220,8 +243,8 @@ impl Share {
         told: Option<u64>,
     ) -> Option<Invocation> {
         let mut state = self.guard();
-        if let Some((report, ..)) = &state.report {
-            return Some(report.clone());
+        if let Some(told) = &state.report {
+            return Some(told.call.clone());
         }
         // The end is told at once: others may wait for what is left.
         let pace = if !state.dirty { lease / 3 } else { self.pace.min(lease / 3) };
@@ -233,7 +256,7 @@ impl Share {
         let last = state.put(&mut call, id, lease);
         state.told_last = now;
         let stamp = std::mem::take(&mut state.stamp);
-        state.report = Some((call.clone(), stamp, last));
+        state.report = Some(Told { call: call.clone(), stamp, last, renews: now + lease });
         Some(call)
     }
 
@@ -241,12 +264,16 @@ impl Share {
     pub(super) fn told(&self, reply: &Reply) -> bool {
         let [found, _, applied, recalled] = reply.array() else { return false };
         let mut state = self.guard();
-        let Some((_, stamp, last)) = state.report.take() else { return false };
+        let Some(Told { stamp, last, renews, .. }) = state.report.take() else { return false };
         stamp.store(applied.amount().unwrap_or(0), Relaxed);
         if recalled.number() == Some(1) && state.open {
             (state.open, state.dirty) = (false, true);
         }
-        last || found.number() == Some(0)
+        let is_there = found.number() != Some(0);
+        if is_there {
+            state.ends = state.ends.max(renews.min(state.over));
+        }
+        last || !is_there
     }
 
     fn guard(&self) -> MutexGuard<'_, State> {

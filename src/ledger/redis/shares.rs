@@ -1,8 +1,8 @@
 //! The shares in hand, and how much to draw.
 //!
 //! A subject that comes once asks the server and draws nothing. One that comes
-//! again soon draws a share: a few requests' worth at first, four times as many
-//! whenever a share was spent before its lease ended, half when it was not. One
+//! again soon draws a share: some requests' worth at first, four times as many
+//! whenever a share was spent within one lease, half when it was not spent at all. One
 //! request of a subject draws at a time; the others ask for themselves alone.
 //!
 //! A share is of the limits that it was drawn under: after a reload, nobody spends
@@ -27,7 +27,7 @@ const SHARDS: usize = 64;
 /// Subjects per shard that draw at once.
 const SUBJECTS: usize = 4_096;
 /// Requests' worth of the first share, and of the largest.
-const FIRST: u64 = 8;
+const FIRST: u64 = 32;
 const LARGEST: u64 = 1 << 16;
 /// How long nobody need come before a share goes back, and its subject is forgotten; in milliseconds.
 const IDLE: u64 = 1_000;
@@ -93,8 +93,8 @@ impl Shares {
             return Found::Ask(1);
         }
         if let Some(share) = lane.share.take() {
-            // Spent before its time: more the next time.
-            if share.is_open(now, u64::MAX) {
+            // Spent within one lease: more the next time.
+            if share.is_open(now, u64::MAX) && share.is_young(now) {
                 lane.most = (lane.most * 4).min(LARGEST);
             }
             share.end();

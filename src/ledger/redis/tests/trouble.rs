@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -145,14 +145,22 @@ async fn a_slow_server_is_asked_by_one_request_and_still_hears_what_it_must() {
     let delay = Arc::new(AtomicU64::new(0));
     let port = slow_line(server.port, Arc::clone(&delay)).await;
     let settings = at(server.settings(), &format!("redis://127.0.0.1:{port}"));
-    let deadline = Duration::from_millis(500);
+    // Slower than a request waits, and by far quicker than what goes on behind them may take.
+    let deadline = Duration::from_millis(150);
     let store = Redis::open(&RedisSettings { deadline, ..settings }).unwrap();
     let few = hourly(9);
     until("the server answers in time", || async { used(&store).await == Some(0) }).await;
-    let held = hold(&store, &few).await;
+    // On a busy machine it may take more than one request.
+    let began = Instant::now();
+    let held = loop {
+        if let Ok(Decision::Admitted(held, _)) = ask(&store, &few).await {
+            break held;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "no request was admitted");
+    };
 
-    delay.store(800, SeqCst);
-    assert!(matches!(ask(&store, &few).await, Err(StoreError::Away)));
+    delay.store(300, SeqCst);
+    until("a request waits in vain", || async { ask(&store, &few).await.is_err() }).await;
     let calls = store.calls();
     for _ in 0..1_000 {
         assert!(matches!(ask(&store, &few).await, Err(StoreError::Away)));
@@ -163,10 +171,10 @@ async fn a_slow_server_is_asked_by_one_request_and_still_hears_what_it_must() {
     until("the slow server is told", || async { used(&store).await == Some(0) }).await;
     until("it can be asked for its books", || async { store.probe().await.is_ok() }).await;
     assert!(!store.is_up(), "and yet nobody waits for it");
+    assert!(matches!(ask(&store, &few).await, Err(StoreError::Away)));
 
     delay.store(0, SeqCst);
-    until("it is quick again", || async { store.is_up() }).await;
-    counts(&store, "ada").await;
+    until("it is quick again", || async { ask(&store, &few).await.is_ok() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -146,9 +146,11 @@ impl Notes {
         !self.counts.is_empty() && !self.counts.has_any(&Count::INPUTS)
     }
 
-    /// Whether there is a report that counts no output at all.
+    /// Whether there is a report that counts no output at all, where there can be some.
     pub fn lacks_output(&self) -> bool {
-        !self.counts.is_empty() && !self.counts.has_any(&Count::OUTPUTS)
+        self.format != Format::OpenAiEmbeddings
+            && !self.counts.is_empty()
+            && !self.counts.has_any(&Count::OUTPUTS)
     }
 
     /// Which kind of output a text is; `None` for what is none.

@@ -137,9 +137,7 @@ fn a_pointer_leads_where_the_tree_does_not() {
 
 #[test]
 fn what_is_no_json_is_left_alone() {
-    for text in
-        ["{]", "}", "{\"usage\":{\"tokens\":1]", "{1:2}", "\u{feff}{}", "{\"a\" \"b\"", "<html>"]
-    {
+    for text in ["{]", "}", "{\"usage\":{\"tokens\":1]", "{1:2}", "{\"a\" \"b\"", "<html>"] {
         let (said, is_whole) = scan(Some("/a/b"), &[text.as_bytes()]);
         assert!(!said.iter().any(|line| line.starts_with('}')), "{text}: {said:?}");
         assert!(!is_whole, "{text}");

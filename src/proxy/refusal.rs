@@ -69,7 +69,7 @@ pub enum Code {
     UpstreamTimeout,
     /// A switch of protocols that the operation does not allow.
     UpgradeNotAllowed,
-    /// A method that is never served: CONNECT.
+    /// A method that is not served: CONNECT, and TRACE where no route names it.
     MethodNotAllowed,
     /// A model that has no price.
     UnknownModel,

@@ -59,7 +59,9 @@ pub async fn reply(
     let policy = Arc::clone(&exchange.policy);
     let shown = meter::head(&exchange, &mut permit, &mut reply.head.headers);
     let foreign = exchange.grpc && !grpc::is_answer(&reply.head);
-    if foreign || reply.head.status.is_server_error() && policy.cleaning.replace_errors {
+    // RFC 9110, 15: a status beyond 599 is to be taken for an error of the server.
+    let failed = reply.head.status.as_u16() >= 500;
+    if foreign || failed && policy.cleaning.replace_errors {
         return Box::pin(internal_error(exchange, permit, reply)).await;
     }
     let Reply { mut head, body, lease, progress } = reply;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use http::{HeaderMap, HeaderValue, Uri, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request::Parts};
 
 use regex_automata::meta::Regex;
 
@@ -27,11 +27,9 @@ const FIELD_OVERHEAD: usize = 32;
 /// Malformed or oversize heads, and paths that no operation claims.
 pub fn resolve(exchange: &mut Exchange, head: &Parts) -> Result<(), Box<Refusal>> {
     check_size(exchange.policy.head, head)?;
-    if head.method == http::Method::CONNECT {
-        let mut refusal = Refusal::new(Code::MethodNotAllowed).detail("CONNECT is not served");
-        // RFC 9110, 15.5.6 wants the field; of what CONNECT names, nothing is served.
-        refusal.field = Some((header::ALLOW, HeaderValue::from_static("")));
-        return Err(refusal);
+    if head.method == Method::CONNECT {
+        // Of what CONNECT names, nothing is served.
+        return Err(not_allowed("CONNECT is not served", ""));
     }
     check_host(head)?;
     check_tenant(exchange, head)?;
@@ -41,6 +39,12 @@ pub fn resolve(exchange: &mut Exchange, head: &Parts) -> Result<(), Box<Refusal>
     let policy = std::sync::Arc::clone(&exchange.policy);
     let found = policy.router.find(&head.method, &exchange.path);
     let Some(found) = found else { return exchange.enforce(Refusal::new(Code::NotFound)) };
+    // Its answer is an echo of the request, with what the policy adds for the upstream alone
+    // (RFC 9110, 9.3.8), such as a provider's key: only a route that names it means it.
+    if head.method == Method::TRACE && found.route.method.is_none() {
+        let others = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+        return Err(not_allowed("no route names TRACE", others));
+    }
     exchange.operation = Some(OperationId(found.operation));
     let rules = &policy.operation(OperationId(found.operation)).rules;
     match unmet(rules, found.route, &exchange.path) {
@@ -50,6 +54,13 @@ pub fn resolve(exchange: &mut Exchange, head: &Parts) -> Result<(), Box<Refusal>
         }
         None => Ok(()),
     }
+}
+
+/// RFC 9110, 15.5.6 wants the methods that are allowed.
+fn not_allowed(detail: &'static str, allowed: &'static str) -> Box<Refusal> {
+    let mut refusal = Refusal::new(Code::MethodNotAllowed).detail(detail);
+    refusal.field = Some((header::ALLOW, HeaderValue::from_static(allowed)));
+    refusal
 }
 
 /// The only expectation there is (RFC 9110, 10.1.1): a server that passes over others leaves the

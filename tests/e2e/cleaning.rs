@@ -72,6 +72,21 @@ fn an_error_of_the_upstream_is_replaced_and_its_original_is_only_in_the_log() {
 }
 
 #[test]
+fn a_status_that_no_standard_knows_is_an_error_too() {
+    run(async {
+        let origin = Origin::start().await;
+        origin.answers("/odd", 777, &[("x-debug", "10.0.12.7")], LEAK);
+        let sidecar = cleaning().before(&origin).start().await;
+        for answer in
+            [sidecar.client.get("/odd").send().await, sidecar.client.get("/odd").send_h2().await]
+        {
+            assert_eq!(answer.refusal(), (777, "internal_error".to_owned()));
+            assert_eq!(answer.header("x-debug"), None);
+        }
+    });
+}
+
+#[test]
 fn a_huge_or_endless_error_is_replaced_at_once() {
     run(async {
         let origin = Origin::start().await;

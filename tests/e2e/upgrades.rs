@@ -40,6 +40,25 @@ fn connect_is_refused_over_both_protocols() {
 }
 
 #[test]
+fn an_echo_of_what_the_policy_adds_is_given_only_where_a_route_names_it() {
+    run(async {
+        let origin = Origin::start().await;
+        let named = "[operations.echo]\nroutes = [\"TRACE /echo\"]\n\
+                     [operations.rest]\nroutes = [\"* /**\"]\n";
+        let plan = Sidecar::with(named).upstream("headers = { X-Key = \"for the upstream\" }");
+        let sidecar = plan.before(&origin).start().await;
+        let trace = |path: &str| sidecar.client.ask(http::Method::TRACE, path);
+
+        for refused in [trace("/x").send().await, trace("/x").send_h2().await] {
+            assert_eq!(refused.refusal(), (405, "method_not_allowed".to_owned()));
+            assert!(refused.header("allow").unwrap().contains("GET"), "{refused:?}");
+        }
+        assert_eq!(origin.seen().len(), 0);
+        assert_eq!(trace("/echo").send().await.status, 200);
+    });
+}
+
+#[test]
 fn a_switch_needs_leave() {
     run(async {
         let origin = Origin::start().await;

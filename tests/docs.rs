@@ -188,9 +188,24 @@ fn every_link_to_a_file_leads_somewhere() {
         let beside = beside.parent().expect("a directory");
         for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let is_file = !link.contains("://") && !link.starts_with('#');
-            assert!(!is_file || beside.join(link).exists(), "{name}: {link} is not there");
+            let (file, section) = link.split_once('#').unwrap_or((link, ""));
+            assert!(!is_file || beside.join(file).exists(), "{name}: {link} is not there");
+            if is_file && !section.is_empty() {
+                let text = fs::read_to_string(beside.join(file)).expect("a page");
+                assert!(anchors(&text).any(|anchor| anchor == section), "{name}: no {link}");
+            }
         }
     }
+}
+
+/// What a link to a section of a page is called: the heading in small letters, with dashes.
+fn anchors(page: &str) -> impl Iterator<Item = String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let headings = headings.map(|line| line.trim_start_matches('#').trim());
+    headings.map(|heading| {
+        let heading = heading.to_lowercase().replace(' ', "-");
+        heading.chars().filter(|&c| c.is_alphanumeric() || c == '-' || c == '_').collect()
+    })
 }
 
 // A block at work.

@@ -183,7 +183,7 @@ async fn an_outage(way: Way) {
         // Of some hundred decisions hardly any waited: the first ones, for the deadline.
         let waits = "weir_store_operation_duration_seconds";
         let all = replica.metric(&format!("{waits}_count{{kind=\"redis\"}}")).await;
-        let quick = replica.metric(&format!("{waits}_bucket{{le=\"0.2\",kind=\"redis\"}}")).await;
+        let quick = replica.metric(&format!("{waits}_bucket{{le=\"0.1\",kind=\"redis\"}}")).await;
         assert!(quick > all * 0.75, "{way:?}: of {all} only {quick} did not wait");
     }
 }

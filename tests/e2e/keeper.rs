@@ -52,6 +52,8 @@ impl Keeper {
         let mut command = Command::new(program());
         command.arg("--port").arg(self.address.port().to_string());
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+        // Every second, it would answer up to two seconds before it writes while the disk is busy.
+        command.args(["--appendfsync", "always"]);
         command.arg("--dir").arg(self.directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().expect("redis-server is installed"));

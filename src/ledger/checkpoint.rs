@@ -175,7 +175,7 @@ impl Checkpoint {
     fn connect(&mut self) -> Result<u64, StoreError> {
         let opened = builder().set_check_integrity_on_open(true).open(&self.path);
         let database = opened.map_err(|error| self.unreadable(error.into()))?;
-        let (format, replay_from, alive) =
+        let [format, replay_from, alive] =
             read_meta(&database).map_err(|error| self.unreadable(error))?;
         if format != Some(FORMAT) {
             return Err(self.corrupt("it was made by another version of this program"));
@@ -216,10 +216,11 @@ fn builder() -> Builder {
     builder
 }
 
-fn read_meta(database: &Database) -> Result<(Option<u64>, Option<u64>, Option<u64>), redb::Error> {
+/// The format, where to replay from, and when the process was last alive.
+fn read_meta(database: &Database) -> Result<[Option<u64>; 3], redb::Error> {
     let meta = database.begin_read()?.open_table(META)?;
     let value = |key: &str| meta.get(key).map(|value| value.map(|value| value.value()));
-    Ok((value("format")?, value("replay_from")?, value("alive")?))
+    Ok([value("format")?, value("replay_from")?, value("alive")?])
 }
 
 fn write_all(

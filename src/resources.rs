@@ -37,6 +37,16 @@ pub fn resident() -> Option<u64> {
     Some(pages * procfs::page_size())
 }
 
+/// Lets the allocator give memory back to the system that was freed a second ago or earlier.
+///
+/// mimalloc looks for such memory when some thread frees a block that had pages of its own, and at no
+/// other time: without work, what a burst has left stays resident for ever. So such a block is taken,
+/// never touched, and freed.
+pub fn give_back() {
+    const OWN_PAGES: usize = 8 << 20;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(OWN_PAGES)));
+}
+
 /// The smallest memory limit of the cgroups that this process is in, in bytes.
 pub fn memory_limit() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/cgroup").ok()?;

@@ -4,7 +4,8 @@
 //! it with the limit. At 92 % connections end after their request, at 95 % new
 //! requests are refused, at 98 % nothing is accepted and bodies that are being
 //! collected are given up. Each step is left 4 points below where it begins, so
-//! that it does not flutter.
+//! that it does not flutter. Meanwhile freed memory is given back to the system
+//! by us: with nothing accepted and nothing under way, nobody else would.
 //!
 //! # Failure
 //! Without a limit, or where the resident memory cannot be read, nothing is refused.
@@ -120,7 +121,11 @@ impl Overload {
                 self.take_in(used, limit, metrics);
             }
             samples = (samples + 1) % REMIND;
-            if samples == 0 && self.pressure() >= Pressure::NoKeepAlive {
+            if self.pressure() == Pressure::None {
+                continue;
+            }
+            resources::give_back();
+            if samples == 0 {
                 self.connections.remind();
             }
         }

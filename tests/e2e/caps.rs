@@ -158,10 +158,11 @@ async fn asked(sidecar: &Sidecar) -> String {
     }
 }
 
-/// Hoards more and more, until `found` finds something.
+/// Hoards more and more, so many KiB each, until `found` finds something.
 async fn press<T>(
     sidecar: &Sidecar,
     hoards: &mut JoinSet<()>,
+    kibibytes: usize,
     what: &str,
     found: impl AsyncFn() -> Option<T>,
 ) -> T {
@@ -174,7 +175,7 @@ async fn press<T>(
         // Those that were refused or given up hoard nothing any more.
         while hoards.try_join_next().is_some() {}
         if hoards.len() < HOARDS {
-            hoards.spawn(hoard(sidecar.client.clone(), 512));
+            hoards.spawn(hoard(sidecar.client.clone(), kibibytes));
         }
     }
 }
@@ -218,6 +219,25 @@ fn a_burst_of_large_bodies_stays_within_the_memory_limit_and_passes_by() {
 }
 
 #[test]
+fn a_sidecar_that_is_full_and_then_left_alone_opens_again() {
+    run(async {
+        let origin = Origin::start().await;
+        for _ in 0..3 {
+            let (sidecar, _) = with_room(&origin, 64).await;
+            let mut hoards = JoinSet::new();
+            let is_full = async || (sidecar.metric(LEVEL).await >= 3.0).then_some(());
+            press(&sidecar, &mut hoards, 8 << 10, "nothing is accepted", is_full).await;
+
+            hoards.shutdown().await;
+
+            // Nobody asks it for anything but how it is: what was freed has to be given back all the same.
+            sidecar.metric_is(LEVEL, 0.0).await;
+            is_calm(&sidecar).await;
+        }
+    });
+}
+
+#[test]
 fn near_the_memory_limit_connections_end_then_requests_are_refused_and_it_comes_back() {
     run(async {
         let origin = Origin::start().await;
@@ -233,13 +253,13 @@ fn near_the_memory_limit_connections_end_then_requests_are_refused_and_it_comes_
             let is_close = |answer: String| answer.contains("connection: close").then_some(());
             is_close(asked(&sidecar).await)
         };
-        press(&sidecar, &mut hoards, "connections end after their request", closes).await;
+        press(&sidecar, &mut hoards, 512, "connections end after their request", closes).await;
         raw::read_to_end("an idle connection makes room", &mut idle).await;
         let refused = async || {
             let answer = asked(&sidecar).await;
             (status(&answer) == 503).then_some(answer)
         };
-        let answer = press(&sidecar, &mut hoards, "requests are refused", refused).await;
+        let answer = press(&sidecar, &mut hoards, 512, "requests are refused", refused).await;
         for part in ["\"error_code\":\"overloaded\"", "connection: close", "retry-after: "] {
             assert!(answer.contains(part), "{part}: {answer}");
         }

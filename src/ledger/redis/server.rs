@@ -254,13 +254,12 @@ impl Server {
         hold: &mut Hold,
         demand: &Demand<'_>,
     ) -> Result<Result<Standing, Refused>, StoreError> {
-        let mut held = hold.remote.take().ok_or(StoreError::UnknownHold)?;
+        // Not taken out of the hold: who gives up the call in the middle settles the hold all the same.
+        let held = hold.remote.as_deref_mut().ok_or(StoreError::UnknownHold)?;
         let raised = match held.lone() {
-            Some(part) => self.raise_lone(part, demand).await,
-            None => self.raise_beside(&mut held, demand).await,
+            Some(part) => self.raise_lone(part, demand).await?,
+            None => self.raise_beside(held, demand).await?,
         };
-        hold.remote = Some(held);
-        let raised = raised?;
         if let Ok(verdict) = &raised {
             let now = verdict.now;
             charge(&mut hold.charges, demand.limits.limits.iter(), demand, now);

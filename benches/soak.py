@@ -12,6 +12,7 @@ from peers import Proc, free_port
 HERE = os.path.dirname(os.path.abspath(__file__))
 SPARE = 512            # descriptors for everything but the load
 REST_S = 60            # how long memory and descriptors have to come back
+STEADY = 3             # looks, a second apart, without a fall of memory that make a rest
 SLACK_FDS = 16         # connections to the upstream, the watch, the store
 SLACK_KIB = 8 << 10    # what memory at rest may differ by from one time to the next, on top of a tenth
 STOCK_KIB = 32 << 10   # what it may keep over the beginning: buffers of the workers, the allocator's stock
@@ -101,14 +102,16 @@ class Weir:
 
         A few requests go on, as for every proxy in use: the allocator gives memory back when it is asked for some.
         """
-        until, least = time.time() + REST_S, None
+        until, least, steady = time.time() + REST_S, None, 0
         while time.time() < until:
             subprocess.run(["h2load", "--h1", "-c8", "-n400", self.url + "/"], stdout=subprocess.DEVNULL, timeout=60, check=True)
             time.sleep(1)
             rss, open_now = self.now()
-            if (fds is None or open_now <= fds + SLACK_FDS) and least is not None and rss >= least - 256:
-                return min(rss, least), open_now
+            falls = least is None or rss < least - 256
             least = rss if least is None else min(rss, least)
+            steady = 0 if falls else steady + 1
+            if steady >= STEADY and (fds is None or open_now <= fds + SLACK_FDS):
+                return least, open_now
         return self.now()
 
     def stop(self):

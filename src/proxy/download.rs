@@ -328,6 +328,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         // Whatever did not end well is settled as it stands; the permit itself is dropped after.
+        self.leave_toll();
         if let Some(permit) = self.permit.take() {
             permit.settle(&mut self.exchange);
         }

@@ -4,7 +4,7 @@
 //! over, or by being dropped on any other way out (a refusal, a caller that leaves,
 //! a timeout, a panic), then with what is known by that time. Settling never waits.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{
     Shared,
@@ -35,7 +35,12 @@ pub struct Permit {
     /// The same as it came.
     bytes: u64,
     meter: Option<Box<Meter>>,
+    /// Who learns what was charged, when the permit is dropped.
+    witness: Option<Witness>,
 }
+
+/// What a permit charged that was dropped.
+pub(super) type Witness = Arc<OnceLock<Bill>>;
 
 impl Permit {
     /// A permit for what `hold` booked; without a hold nothing is counted.
@@ -50,6 +55,7 @@ impl Permit {
             booked_bytes: 0,
             bytes: 0,
             meter: None,
+            witness: None,
         }
     }
 
@@ -100,6 +106,12 @@ impl Permit {
         self.lost = NanoUsd(self.lost.0.saturating_add(cost.0));
     }
 
+    /// Lets somebody know what was charged, should the permit be dropped with what holds it.
+    pub(super) fn watched(&mut self, exchange: &Exchange) -> Witness {
+        self.bytes = self.bytes.max(exchange.facts.request_bytes);
+        Arc::clone(self.witness.get_or_insert_default())
+    }
+
     /// Settles, and notes the charge in the exchange's facts.
     pub fn settle(mut self, exchange: &mut Exchange) {
         self.note(exchange);
@@ -107,10 +119,9 @@ impl Permit {
 
     fn note(&mut self, exchange: &mut Exchange) {
         self.bytes = self.bytes.max(exchange.facts.request_bytes);
-        let Some(bill) = self.close() else { return };
-        exchange.facts.cost = bill.cost;
-        let is_plain = bill.source == Source::Flat && bill.usage.is_none();
-        exchange.facts.bill = (!is_plain).then(|| Box::new(bill));
+        if let Some(bill) = self.close() {
+            show(bill, exchange);
+        }
     }
 
     /// Ends the hold with what is known; `None` when nothing is charged.
@@ -138,6 +149,20 @@ impl Permit {
         ledger.settle(hold, outcome, now);
         let source = if is_named { Source::Header } else { Source::Flat };
         Some(Bill::named(cost, source))
+    }
+}
+
+/// Notes a charge in the facts of its exchange.
+fn show(bill: Bill, exchange: &mut Exchange) {
+    exchange.facts.cost = bill.cost;
+    let is_plain = bill.source == Source::Flat && bill.usage.is_none();
+    exchange.facts.bill = (!is_plain).then(|| Box::new(bill));
+}
+
+/// Notes what a permit charged that was dropped, if it charged anything.
+pub(super) fn recount(witness: &Witness, exchange: &mut Exchange) {
+    if let Some(bill) = witness.get() {
+        show(bill.clone(), exchange);
     }
 }
 
@@ -173,7 +198,10 @@ impl Drop for Open<'_> {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // Whoever wanted to know what was charged has settled.
-        drop(self.close());
+        // Whoever else wanted to know what was charged has settled.
+        if let (Some(bill), Some(witness)) = (self.close(), &self.witness) {
+            // Set once: a permit is closed once.
+            let _ = witness.set(bill);
+        }
     }
 }

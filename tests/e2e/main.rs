@@ -28,6 +28,7 @@ mod port;
 mod raw;
 mod shake;
 mod sidecar;
+mod silences;
 mod site;
 mod talk;
 mod tools;

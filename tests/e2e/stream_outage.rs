@@ -131,9 +131,7 @@ fn a_stream_ends_and_says_why_where_the_policy_refuses() {
     });
 }
 
-// Known fault, not mended yet: one run in a few leaves the hold until its lease ends.
 #[test]
-#[ignore = "once in a few runs the hold stays until its lease ends"]
 fn a_stream_that_its_caller_leaves_while_its_hold_is_being_raised_is_settled_once() {
     run(async {
         let scene = Scene::start("local").await;

@@ -30,6 +30,7 @@ mod held;
 mod import;
 mod live;
 mod node;
+mod patience;
 mod resp;
 mod router;
 mod script;

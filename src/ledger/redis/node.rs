@@ -2,7 +2,7 @@
 //!
 //! Calls are written in the order in which they were handed over and answered in
 //! that order, so a settlement is read before the reservation that follows it.
-//! Whoever waits sets the deadline. The first request that misses it trips the
+//! Whoever waits has a deadline, see `patience`. The first request that misses it trips the
 //! breaker: from then on no request waits, until a probe (one in flight) is answered
 //! in time. What goes on behind the requests is told to a slow server, too.
 //!
@@ -12,7 +12,7 @@
 //! [`SILENCE`] is left.
 //!
 //! # Limits
-//! At most [`QUEUE`] calls wait to be written and as many for an answer.
+//! At most [`QUEUE`] calls wait to be written, and [`WINDOW`] for an answer.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -24,10 +24,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::dial::{Bytes, Connection, DialError};
+use super::patience::Patience;
 use super::resp::{self, Reply};
 
-/// Calls that may wait to be written, and for an answer.
+/// Calls that may wait to be written.
 pub(super) const QUEUE: usize = 16 << 10;
+/// Calls that are written before one is answered. A server works off what it finds of all its clients
+/// before it answers any of it: who sends it hundreds of scripts at once hears nothing for long. With
+/// fewer, a server that is some milliseconds away would be idle.
+const WINDOW: usize = 32;
 /// How long a server may owe an answer before its connection is given up.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long opening a connection may take.
@@ -108,7 +113,7 @@ struct State {
     /// Why there is no connection; final if waiting does not help.
     problem: Mutex<Option<(bool, String)>>,
     changed: Notify,
-    deadline: Duration,
+    patience: Patience,
     /// When it was last said that a command was refused.
     complained: Mutex<Option<Instant>>,
 }
@@ -117,7 +122,7 @@ impl Node {
     /// A server that is connected to by a task of the present runtime, as long as the node lives.
     pub(super) fn start(dialer: Dialer, deadline: Duration) -> Arc<Self> {
         let (queue, calls) = mpsc::channel(QUEUE);
-        let state = Arc::new(State { deadline, ..State::default() });
+        let state = Arc::new(State { patience: Patience::new(deadline), ..State::default() });
         tokio::spawn(keep(dialer, calls, Arc::clone(&state)));
         Arc::new(Self { queue, state })
     }
@@ -181,7 +186,8 @@ impl Node {
         }
     }
 
-    /// Asks for `who`, and waits until `until` at most.
+    /// Asks for `who`: both wait until `until` at most, a request only while the
+    /// server answers in time.
     pub(super) async fn ask(
         self: &Arc<Self>,
         who: Who,
@@ -194,11 +200,15 @@ impl Node {
         let (answer, answered) = oneshot::channel();
         // Whoever asked may have given up.
         self.send(bytes, skip, Box::new(move |reply| drop(answer.send(reply))));
-        let reply = tokio::time::timeout_at(until.into(), answered).await;
-        if reply.is_err() && who == Who::Request {
+        if who == Who::Task {
+            let reply = tokio::time::timeout_at(until.into(), answered).await;
+            return reply.map_or(Err(Fault::Lost), |reply| reply.unwrap_or(Err(Fault::Lost)));
+        }
+        let reply = self.state.patience.wait(answered, until).await;
+        if reply.is_none() {
             self.trip();
         }
-        reply.map_or(Err(Fault::Lost), |reply| reply.unwrap_or(Err(Fault::Lost)))
+        reply.unwrap_or(Err(Fault::Lost))
     }
 
     /// Nobody waits any more until a probe was answered in time.
@@ -212,9 +222,9 @@ impl Node {
     }
 
     fn probe(self: &Arc<Self>) {
-        let (node, began) = (Arc::clone(self), Instant::now());
+        let (node, before) = (Arc::clone(self), self.state.patience.misses());
         let judge = move |reply: Result<Reply, Fault>| {
-            if reply.is_ok() && began.elapsed() > node.state.deadline {
+            if reply.is_ok() && node.state.patience.misses() != before {
                 return node.probe();
             }
             // Without a connection nobody waits anyway.
@@ -299,9 +309,12 @@ type Waiting = Mutex<VecDeque<(Instant, Call)>>;
 async fn converse(connection: Connection, calls: &mut mpsc::Receiver<Call>, state: &State) {
     let (reader, writer) = tokio::io::split(connection.stream);
     let waiting = Waiting::default();
+    let oldest = || guard(&waiting).front().map(|(since, _)| *since);
     tokio::select! {
-        () = read(reader, connection.read, &waiting) => {}
-        () = write(writer, calls, &waiting) => {}
+        biased;
+        () = read(reader, connection.read, &waiting, &state.patience) => {}
+        () = write(writer, calls, &waiting, &state.patience) => {}
+        () = state.patience.watch(oldest) => {}
         () = listen_for_silence(&waiting) => {}
         () = state.leave.notified() => {}
     }
@@ -312,15 +325,16 @@ async fn write(
     mut writer: WriteHalf<Box<dyn Bytes>>,
     calls: &mut mpsc::Receiver<Call>,
     waiting: &Waiting,
+    patience: &Patience,
 ) {
     let (mut batch, mut bytes) = (Vec::new(), Vec::new());
     loop {
-        if guard(waiting).len() > QUEUE {
-            // Answers make room; without any, silence ends the connection.
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        let room = WINDOW.saturating_sub(guard(waiting).len());
+        if room == 0 {
+            patience.answered().await;
             continue;
         }
-        if calls.recv_many(&mut batch, 256).await == 0 {
+        if calls.recv_many(&mut batch, room).await == 0 {
             return;
         }
         bytes.clear();
@@ -330,13 +344,19 @@ async fn write(
             call.sent = true;
             guard(waiting).push_back((now, call));
         }
+        patience.ask();
         if writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err() {
             return;
         }
     }
 }
 
-async fn read(mut reader: ReadHalf<Box<dyn Bytes>>, mut bytes: Vec<u8>, waiting: &Waiting) {
+async fn read(
+    mut reader: ReadHalf<Box<dyn Bytes>>,
+    mut bytes: Vec<u8>,
+    waiting: &Waiting,
+    patience: &Patience,
+) {
     loop {
         let mut at = 0;
         while let Ok(Some((reply, length))) = resp::parse(&bytes[at..]) {
@@ -348,6 +368,9 @@ async fn read(mut reader: ReadHalf<Box<dyn Bytes>>, mut bytes: Vec<u8>, waiting:
                 continue;
             }
             call.answer(reply);
+        }
+        if at > 0 {
+            patience.hear();
         }
         bytes.drain(..at);
         if resp::parse(&bytes).is_err()

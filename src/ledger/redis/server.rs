@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smallvec::smallvec;
 
@@ -14,6 +14,7 @@ use super::guards::{Drawing, Pending};
 use super::held::{Amounts, Held, Part, Source};
 use super::live::{Keys, Live};
 use super::node::Fault;
+use super::patience::{self, Patience};
 use super::router::Router;
 use super::script::{self, Invocation};
 use super::share::{Share, Stamp};
@@ -220,13 +221,15 @@ impl Server {
         amounts: &Amounts,
         terms: Terms,
     ) -> Result<Verdict, StoreError> {
-        let give_up = Instant::now() + self.deadline;
+        let give_up = Patience::last(self.deadline);
         let mut time = self.clock.present(demand.now);
         let accounts = names(&hold.keys);
         for _ in 0..ATTEMPTS {
             let told = self.clock.told(Some(demand.now));
             let mut call = Invocation::new("reserve", &accounts, told);
-            let until = self.clock.until(self.deadline.as_millis() as u64 + CLOCK_ERROR_MS);
+            // As long as somebody may wait for it.
+            let patience = (self.deadline * patience::MOST).as_millis() as u64;
+            let until = self.clock.until(patience + CLOCK_ERROR_MS);
             let id = self.id(hold.serial);
             ask::put_reserve(&mut call, &id, demand, amounts, (side, terms, until, time));
             hold.booked = true;
@@ -277,7 +280,7 @@ impl Server {
         let Source::Direct { serial, keys } = &part.source else {
             return Err(StoreError::UnknownHold);
         };
-        let (give_up, amounts) = (Instant::now() + self.deadline, Amounts::of(demand));
+        let (give_up, amounts) = (Patience::last(self.deadline), Amounts::of(demand));
         let side = if keys.len() > 1 { Side::Both } else { Side::Own };
         let mut time = self.clock.present(demand.now);
         for _ in 0..ATTEMPTS {

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Download, Source, Stream};
 use crate::{
-    meter::{Bill, Confidence, Source as CostSource, Trimmer},
+    meter::Trimmer,
     policy::metering::DrainRules,
     proxy::{
         meter::{Cut, Raised, Raising, Room},
@@ -78,18 +78,8 @@ impl Stream {
 
     /// Begins to raise the hold; `piece` waits.
     fn raise(&mut self, piece: Bytes) {
-        let (Some(toll), Some(mut permit)) = (&mut self.toll, self.permit.take()) else { return };
-        // Should the caller leave meanwhile, the permit settles by itself and the record says this.
-        if let Some(meter) = permit.meter() {
-            let cost = meter.running();
-            self.exchange.facts.cost = cost;
-            let bill = Bill {
-                confidence: Confidence::Estimated,
-                ..Bill::named(cost, CostSource::Counted)
-            };
-            self.exchange.facts.bill = Some(Box::new(bill));
-        }
-        toll.raising = Some((permit.extend(), piece));
+        let (Some(toll), Some(permit)) = (&mut self.toll, self.permit.take()) else { return };
+        toll.raising = Some((permit.extend(&self.exchange), piece));
     }
 
     /// Ready when no hold is being raised.
@@ -100,12 +90,20 @@ impl Stream {
     ) -> Poll<()> {
         let Some(toll) = &mut self.toll else { return Poll::Ready(()) };
         let Some((raising, _)) = &mut toll.raising else { return Poll::Ready(()) };
-        let (permit, raised) = ready!(raising.as_mut().poll(cx));
+        let (permit, raised) = ready!(raising.poll(cx));
         let piece = toll.raising.take().map(|(_, piece)| piece).unwrap_or_default();
         toll.is_spent |= matches!(raised, Raised::Exhausted);
         self.permit = Some(permit);
         self.let_go(piece, ready_now);
         Poll::Ready(())
+    }
+
+    /// Gives up raising the hold, should that be under way.
+    pub(super) fn leave_toll(&mut self) {
+        let raising = self.toll.as_mut().and_then(|toll| toll.raising.take());
+        if let Some((raising, _)) = raising {
+            raising.give_up(&mut self.exchange);
+        }
     }
 
     /// Hands a piece on, or what may be handed on of the last one.

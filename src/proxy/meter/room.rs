@@ -9,7 +9,11 @@
 //! A step is a quarter of the hold, or [`STEP`], so that a stream of any length asks
 //! the store about as often as its cost doubles by quarters. The store has its own deadline.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use super::{Booked, Meter};
 use crate::{
@@ -22,7 +26,12 @@ use crate::{
         limit::Unit,
         snapshot::{Mode, Policy},
     },
-    proxy::{Shared, admit, refusal::Refusal, settle::Permit},
+    proxy::{
+        Shared, admit,
+        exchange::Exchange,
+        refusal::Refusal,
+        settle::{Permit, Witness, recount},
+    },
     units::NanoUsd,
 };
 
@@ -75,7 +84,23 @@ pub enum Raised {
 }
 
 /// A permit whose hold is being raised.
-pub type Raising = Pin<Box<dyn Future<Output = (Permit, Raised)> + Send>>;
+pub struct Raising {
+    step: Pin<Box<dyn Future<Output = (Permit, Raised)> + Send>>,
+    witness: Witness,
+}
+
+impl Raising {
+    /// Ready with the permit, and with what came of it.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Permit, Raised)> {
+        self.step.as_mut().poll(cx)
+    }
+
+    /// Gives up: the permit settles as it stands, and the facts of the exchange say what that came to.
+    pub fn give_up(self, exchange: &mut Exchange) {
+        drop(self.step);
+        recount(&self.witness, exchange);
+    }
+}
 
 impl Rates {
     /// Works them out anew where the answer has told something new.
@@ -178,11 +203,6 @@ impl Meter {
     fn least(&self) -> Booked {
         self.seen.all.plus(self.seen.largest_step)
     }
-
-    /// What is charged as things stand.
-    pub fn running(&self) -> NanoUsd {
-        self.seen.all.cost.min(self.held.cost)
-    }
 }
 
 impl Seen {
@@ -198,11 +218,13 @@ impl Seen {
 
 impl Permit {
     /// Raises the hold by a step while the stream waits. Dropped, the permit settles as it stands.
-    pub fn extend(mut self) -> Raising {
-        Box::pin(async move {
+    pub fn extend(mut self, exchange: &Exchange) -> Raising {
+        let witness = self.watched(exchange);
+        let step = Box::pin(async move {
             let raised = self.step().await;
             (self, raised)
-        })
+        });
+        Raising { step, witness }
     }
 
     async fn step(&mut self) -> Raised {

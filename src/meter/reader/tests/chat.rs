@@ -118,6 +118,19 @@ fn what_a_total_has_beyond_its_parts_is_reasoning() {
 }
 
 #[test]
+fn a_last_chunk_with_usage_alone_is_the_end_without_a_word_on_it() {
+    let piece = r#"{"model":"m","choices":[{"index":0,"delta":{"content":"Hi"}}],"usage":null}"#;
+    let last = r#"{"model":"m","choices":[],"usage":{"prompt_tokens":8,"completion_tokens":1}}"#;
+    let read = Answer::events(Format::OpenAiChat, &[piece, last]).read_at_every_split();
+    assert_eq!(read.reading, reading("m", Usage { input: 8, output: 1, ..Usage::default() }));
+    // Azure begins with a chunk without choices; vLLM reports in each.
+    let first = r#"{"model":"","choices":[],"prompt_filter_results":[]}"#;
+    let running = r#"{"choices":[{"index":0,"delta":{"content":"Hi"}}],"usage":{"prompt_tokens":8,"completion_tokens":1}}"#;
+    let read = Answer::events(Format::OpenAiChat, &[first, running]).read_at_every_split();
+    assert!(!read.reading.complete);
+}
+
+#[test]
 fn an_embedding_has_input_only() {
     let body = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.0023064255,-0.009327292]}],"model":"text-embedding-3-small","usage":{"prompt_tokens":8,"total_tokens":8}}"#;
     let read = Answer::plain(Format::OpenAiEmbeddings, body).read_at_every_split();

@@ -53,6 +53,21 @@ fn numbers_that_are_none_are_as_if_they_were_not_there() {
 }
 
 #[test]
+fn a_mark_before_a_document_hides_nothing() {
+    let body = "\u{feff}{\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":4}}";
+    let reading = Answer::plain(Format::OpenAiChat, body).read_at_every_split().reading;
+    assert_eq!(reading.usage, Some(Usage { input: 5, output: 4, ..Usage::default() }));
+    assert!(reading.complete);
+}
+
+#[test]
+fn of_two_reports_under_one_key_the_last_counts_alone() {
+    let body = r#"{"usage":{"prompt_tokens":9,"completion_tokens":9,"prompt_tokens_details":{"cached_tokens":3},"completion_tokens_details":{"reasoning_tokens":3}},"usage":{"prompt_tokens":5,"completion_tokens":4}}"#;
+    let usage = Answer::plain(Format::OpenAiChat, body).read_at_every_split().reading.usage;
+    assert_eq!(usage, Some(Usage { input: 5, output: 4, ..Usage::default() }));
+}
+
+#[test]
 fn parts_that_contradict_their_whole_still_add_up_to_it() {
     let body = r#"{"usage":{"prompt_tokens":5,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":900000000000,"audio_tokens":3},"completion_tokens_details":{"reasoning_tokens":3,"audio_tokens":3}}}"#;
     let usage = Answer::plain(Format::OpenAiChat, body).read_at_every_split().reading.usage;

@@ -34,6 +34,19 @@ fn a_stream_reports_in_its_last_line() {
 }
 
 #[test]
+fn a_prompt_that_was_not_counted_is_told_from_one_of_nothing() {
+    let lacks = |counts: &str| {
+        let body = format!(r#"{{"model":"m","response":"Hi","done":true{counts}}}"#);
+        let reading = Answer::plain(Format::Ollama, &body).read_at_every_split().reading;
+        (reading.lacks_input, reading.lacks_output)
+    };
+    assert_eq!(lacks(r#","eval_count":5"#), (true, false));
+    assert_eq!(lacks(r#","prompt_eval_count":0,"eval_count":5"#), (false, false));
+    assert_eq!(lacks(r#","prompt_eval_count":5"#), (false, true));
+    assert_eq!(lacks(""), (false, false));
+}
+
+#[test]
 fn a_line_that_is_broken_does_not_hide_the_next() {
     let body = format!("{{\"model\":\"x\n{LAST}\n");
     let answer = Answer { format: Format::Ollama, framing: Framing::Lines, body: body.into() };

@@ -95,3 +95,27 @@ fn what_a_report_leaves_out_is_counted_here() {
         );
     });
 }
+
+#[test]
+fn a_stream_that_nobody_names_a_model_for_uses_the_budget_up_and_no_more() {
+    run(async {
+        let origin = Origin::start().await;
+        // The dearest price known is two tenths of a cent for a token of output; a single piece is worth
+        // more than the day's budget, again and again.
+        let sidecar = metered("cost = \"$0.001\"", "$0.1").before(&origin).start().await;
+        let piece =
+            json!({"choices": [{"index": 0, "delta": {"content": "over and over and over "}}]});
+        origin.answers(CHAT, 200, &[EVENTS], format!("data: {piece}\n\n").repeat(200));
+        let nameless =
+            json!({"stream": true, "messages": [{"role": "user", "content": "Hi"}]}).to_string();
+
+        let answer = question(&sidecar, 1, json!({})).json(nameless.clone()).send().await;
+
+        assert!(answer.text().contains("\"finish_reason\":\"length\""), "{}", answer.text());
+        let record = sidecar.record(&answer).await;
+        assert_eq!(record["error_code"], "budget_exceeded", "{record}");
+        assert_eq!(record["cost_nano_usd"], 100_000_000, "{record}");
+        let next = question(&sidecar, 1, json!({})).json(nameless).send().await;
+        assert_eq!(next.status, 402, "{}", next.text());
+    });
+}

@@ -3,7 +3,7 @@
 //! A [`Room`] is found for each piece before it goes on. Where the next piece may not
 //! fit, the hold is raised by a step, in one call of the store, while the stream waits;
 //! where the step does not fit, by all that is left; and where not even the piece at
-//! hand fits, the stream is ended.
+//! hand fits into that, the stream is ended.
 //!
 //! # Limits
 //! A step is a quarter of the hold, or [`STEP`], so that a stream of any length asks
@@ -240,13 +240,15 @@ impl Permit {
             Ok(Ok(_)) => return Raised::Enough,
             Err(error) => return meter.unbooked(&error),
         };
-        // A step is more than there is; perhaps what is needed now is not.
+        // A step is more than there is; perhaps what is needed now is not. Where it is, all there is
+        // is booked even so: the piece at hand was made, and is charged as far as there is room.
         let rest = wanted.each(held.plus(left(&meter.limits, &refused)), u64::min);
-        if !rest.covers(least) || rest.covers(wanted) {
+        if held.covers(rest) || rest.covers(wanted) {
             return meter.exhausted(meter.refusal(&refused));
         }
         match meter.raise(&shared, hold, rest, now, enforce).await {
-            Ok(Ok(_)) => Raised::Enough,
+            Ok(Ok(_)) if rest.covers(least) => Raised::Enough,
+            Ok(Ok(_)) => meter.exhausted(meter.refusal(&refused)),
             Ok(Err(refused)) => meter.exhausted(meter.refusal(&refused)),
             Err(error) => meter.unbooked(&error),
         }

@@ -324,3 +324,25 @@ proptest! {
         play(store, &directory, history);
     }
 }
+
+/// A boundary moves to the very instant of a charge of nothing, after a crash.
+#[test]
+fn a_charge_of_nothing_is_remembered_with_the_count_that_it_is_in() {
+    let (hour, spent) = (3_600_000, Outcome::Actual { cost: NanoUsd(1), tokens: 0, bytes: 0 });
+    let reserve =
+        |cost, tokens| Op::Reserve { subject: 0, operation: 0, cost, tokens, enforce: true };
+    let to_midnight_in_berlin = Op::Wait(11 * hour);
+    let history = vec![
+        to_midnight_in_berlin,
+        reserve(0, 0),
+        Op::Settle { hold: 0, outcome: spent },
+        Op::Wait(5 * hour),
+        reserve(0, 4),
+        Op::Reopen,
+        Op::Calendar { zone: 1, first: 0 },
+        reserve(4, 1),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let store = Embedded::open(directory.path(), Options::default()).unwrap();
+    play(store, &directory, history);
+}

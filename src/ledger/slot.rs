@@ -164,8 +164,11 @@ impl Slot {
     pub(super) fn book(&mut self, amount: u64, now: u64) -> Option<Step> {
         if amount == 0 {
             if let Usage::Period(tally) = &mut self.usage {
-                // What it comes to belongs to this count, wherever an edit moves the boundary.
+                // What it comes to belongs to this count, wherever an edit moves the boundary; also
+                // after a crash, if there is anything to count.
+                let before = tally.last();
                 tally.hold(0, now);
+                return (tally.used() > 0 && tally.last() > before).then(|| set(tally));
             }
             return None;
         }

@@ -18,8 +18,8 @@ const WHILE_AWAY: Duration = Duration::from_millis(250);
 const WHILE_WELL: Duration = Duration::from_secs(1);
 /// Looks between two searches for what another process left.
 const SEARCH_EVERY: u32 = 20;
-/// Entries per import: the more, the more of them the authority can merge. Some 10 MiB.
-const BATCH: usize = 16 << 10;
+/// Entries per import: the more, the more of them the authority can merge. Some 20 MiB.
+const BATCH: usize = 32 << 10;
 /// Entries that are read at once: less than a millisecond, in which nobody else has the thread.
 const PART: usize = 512;
 /// How long a process that stops may take to deliver what waits.

@@ -11,6 +11,8 @@
 local KEEP = 3600000
 local SKEW = 60000
 local NEVER = MAX
+-- Beyond so many holds they are looked through at most this often, in milliseconds.
+local MANY, PAUSE = 64, 100
 -- A period may yet be the present one of a budget that moved to another zone or first weekday.
 local GRACE = (26 + 6 * 24) * 3600000
 
@@ -20,15 +22,15 @@ local function clock()
 end
 
 local function parse(raw)
-  local w = split(raw)
-  local h = {state = w[1], ends = tonumber(w[2]), slots = tonumber(w[3]), expiry = w[4], charges = {}}
-  local from = 5
-  if h.state == 'S' or h.state == 'Y' then
-    h.seq, h.applied, h.drawn, from = tonumber(w[5]), tonumber(w[6]), tonumber(w[7]), 8
+  local state, ends, slots, expiry, at = match(raw, '^(%a) (%d+) (%d+) (%a)()')
+  local h = {state = state, ends = tonumber(ends), slots = tonumber(slots), expiry = expiry, charges = {}}
+  if state == 'S' or state == 'Y' then
+    local seq, applied, drawn, after = match(raw, '^ (%d+) (%d+) (%d+)()', at)
+    h.seq, h.applied, h.drawn, at = tonumber(seq), tonumber(applied), tonumber(drawn), after
   end
-  for i = from, #w, 5 do
+  for id, gen, time, amount, unit in string.gmatch(string.sub(raw, at), ' (%x+) (%d+) (%d+) (%d+) (%a)') do
     h.charges[#h.charges + 1] =
-      {id = w[i], gen = tonumber(w[i + 1]), time = tonumber(w[i + 2]), amount = tonumber(w[i + 3]), unit = w[i + 4]}
+      {id = id, gen = tonumber(gen), time = tonumber(time), amount = tonumber(amount), unit = unit}
   end
   return h
 end
@@ -41,14 +43,10 @@ end
 local function save_hold(A, id, h, ends)
   h.ends = ends or h.ends
   A.ends = math.min(A.ends, h.ends)
-  local w = {h.state, int(h.ends), int(h.slots), h.expiry}
-  if h.seq then w[5], w[6], w[7] = int(h.seq), int(h.applied), int(h.drawn) end
+  local w = {format('%s %d %d %s', h.state, h.ends, h.slots, h.expiry)}
+  if h.seq then w[2] = format('%d %d %d', h.seq, h.applied, h.drawn) end
   for _, charge in ipairs(h.charges) do
-    w[#w + 1] = charge.id
-    w[#w + 1] = int(charge.gen)
-    w[#w + 1] = int(charge.time)
-    w[#w + 1] = int(charge.amount)
-    w[#w + 1] = charge.unit
+    w[#w + 1] = format('%s %d %d %d %s', charge.id, charge.gen, charge.time, charge.amount, charge.unit)
   end
   call('HSET', A.key, 'h:' .. id, table.concat(w, ' '))
 end
@@ -105,17 +103,24 @@ end
 local function sweep(A)
   if A.now < A.ends then return end
   A.ends = NEVER
+  local seen = 0
   for _, name in ipairs(call('HKEYS', A.key)) do
-    local id = string.match(name, '^h:(.+)')
-    local h = id and load_hold(A, id)
-    if h and h.ends > A.now then
-      A.ends = math.min(A.ends, h.ends)
-    elseif h and (h.state == 'D' or h.state == 'S') then
-      expire_hold(A, id, h, h.ends)
-    elseif h then
-      drop_hold(A, id)
+    if string.sub(name, 1, 2) == 'h:' then
+      seen = seen + 1
+      local id, raw = string.sub(name, 3), call('HGET', A.key, name)
+      local state, ends = match(raw, '^(%a) (%d+)')
+      ends = tonumber(ends)
+      if ends > A.now then
+        A.ends = math.min(A.ends, ends)
+      elseif state == 'D' or state == 'S' then
+        expire_hold(A, id, parse(raw), ends)
+      else
+        drop_hold(A, id)
+      end
     end
   end
+  -- Where a crash left many, each with an end of its own, they are not all looked at for each.
+  if seen > MANY then A.ends = math.max(A.ends, A.now + PAUSE) end
 end
 
 -- The clock was set back: nothing happens in the future.

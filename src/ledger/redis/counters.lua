@@ -9,7 +9,8 @@ local call = redis.call
 local MAX = 9007199254740991
 local ENTRIES, CELLS = 512, 256
 
-local function int(n) return string.format('%.0f', n) end
+local format, match = string.format, string.match
+local function int(n) return format('%d', n) end
 local function sum(a, b) return math.min(a + b, MAX) end
 local function less(a, b) return math.max(a - b, 0) end
 
@@ -19,15 +20,15 @@ local function split(text)
   return words
 end
 
-local function field(c, n) return 'e:' .. c.id .. ':' .. int(n) end
+local function field(c, n) return format('e:%s:%d', c.id, n) end
 
 local function entry(c, n)
-  local time, amount = string.match(call('HGET', c.A.key, field(c, n)) or '0 0', '(%d+) (%d+)')
+  local time, amount = match(call('HGET', c.A.key, field(c, n)) or '0 0', '^(%d+) (%d+)')
   return tonumber(time), tonumber(amount)
 end
 
 local function put(c, n, time, amount)
-  call('HSET', c.A.key, field(c, n), int(time) .. ' ' .. int(amount))
+  call('HSET', c.A.key, field(c, n), format('%d %d', time, amount))
 end
 
 -- All entries that are no holes, oldest first.
@@ -140,7 +141,17 @@ end
 
 -- Milliseconds until so much has left, not counting what is one's own.
 local function wait(c, needed, own, now)
-  local freed, all, from = 0, entries(c), 1
+  local freed = 0
+  -- Little is needed as a rule, and leaves soon.
+  if #own == 0 then
+    for n = c.head, c.tail - 1 do
+      local time, amount = entry(c, n)
+      freed = freed + amount
+      if freed >= needed then return less(time + c.len, now) end
+    end
+    return c.len
+  end
+  local all, from = entries(c), 1
   local mine = {}
   table.sort(own, function(a, b) return a.time < b.time end)
   -- Merging only moves amounts to later times.
@@ -197,17 +208,19 @@ local function counter(A, id)
   if c ~= nil then return c end
   local raw = call('HGET', A.key, 'c:' .. id)
   if not raw then return nil end
-  local w = split(raw)
-  for i = 2, #w do w[i] = w[1] == 'M' and i == 3 and w[i] or tonumber(w[i]) end
-  c = {kind = w[1], gen = w[2]}
-  if w[1] == 'W' then
-    c.granted, c.len, c.sum, c.head, c.tail = w[3], w[4], w[5], w[6], w[7]
-  elseif w[1] == 'P' then
-    c.granted, c.committed, c.held, c.last, c.ends = w[3], w[4], w[5], w[6], w[7]
-  elseif w[1] == 'F' then
-    c.granted, c.held = w[3], w[4]
+  local kind, gen, a, b, d, e, f = match(raw, '^(%a) (%d+) (%w+) ?(%d*) ?(%d*) ?(%d*) ?(%d*)')
+  c = {kind = kind, gen = tonumber(gen)}
+  if kind == 'M' then
+    c.into, c.now = a, tonumber(b)
   else
-    c.into, c.now = w[3], w[4]
+    c.granted = tonumber(a)
+    if kind == 'W' then
+      c.len, c.sum, c.head, c.tail = tonumber(b), tonumber(d), tonumber(e), tonumber(f)
+    elseif kind == 'P' then
+      c.committed, c.held, c.last, c.ends = tonumber(b), tonumber(d), tonumber(e), tonumber(f)
+    else
+      c.held = tonumber(b)
+    end
   end
   c.A, c.id = A, id
   A.counters[id] = c
@@ -215,17 +228,14 @@ local function counter(A, id)
 end
 
 local function text(c)
-  local w
   if c.kind == 'W' then
-    w = {int(c.granted), int(c.len), int(c.sum), int(c.head), int(c.tail)}
+    return format('W %d %d %d %d %d %d', c.gen, c.granted, c.len, c.sum, c.head, c.tail)
   elseif c.kind == 'P' then
-    w = {int(c.granted), int(c.committed), int(c.held), int(c.last), int(c.ends)}
+    return format('P %d %d %d %d %d %d', c.gen, c.granted, c.committed, c.held, c.last, c.ends)
   elseif c.kind == 'F' then
-    w = {int(c.granted), int(c.held)}
-  else
-    w = {c.into, int(c.now)}
+    return format('F %d %d %d', c.gen, c.granted, c.held)
   end
-  return c.kind .. ' ' .. int(c.gen) .. ' ' .. table.concat(w, ' ')
+  return format('M %d %s %d', c.gen, c.into, c.now)
 end
 
 -- The counter that has a charge now, and whether it still counts there. Each generation
@@ -240,7 +250,7 @@ local function follow(A, charge)
       while c and c.kind == 'M' do c = counter(A, c.into) end
       return c, false
     end
-    local into, now = string.match(moved, '(%S+) (%d+)')
+    local into, now = match(moved, '(%S+) (%d+)')
     id, gen = into, tonumber(now)
   end
 end

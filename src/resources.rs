@@ -1,4 +1,4 @@
-//! What the system grants this process: file descriptors and memory.
+//! What the system grants this process: file descriptors, memory, and time on its processors.
 //!
 //! Read from `/proc`, the cgroup file system and the kernel's limits; what cannot
 //! be read is `None`, which stands for "no limit known".
@@ -6,6 +6,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -47,6 +48,17 @@ pub fn give_back() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(OWN_PAGES)));
 }
 
+/// For how long, since this machine was started, some task was ready to run and had no processor.
+pub fn processor_stall() -> Option<Duration> {
+    stall_of(&fs::read_to_string("/proc/pressure/cpu").ok()?)
+}
+
+/// `text` is `some avg10=0.00 avg60=0.00 avg300=0.00 total=MICROSECONDS`, and more lines.
+fn stall_of(text: &str) -> Option<Duration> {
+    let total = text.lines().next()?.split("total=").nth(1)?;
+    total.trim().parse().ok().map(Duration::from_micros)
+}
+
 /// The smallest memory limit of the cgroups that this process is in, in bytes.
 pub fn memory_limit() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/cgroup").ok()?;
@@ -84,6 +96,14 @@ fn read_limit(path: PathBuf) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_tells_how_long_tasks_had_no_processor() {
+        let text = "some avg10=1.53 avg60=0.87 avg300=0.73 total=1_000\nfull total=7";
+        assert_eq!(stall_of(text), None);
+        assert_eq!(stall_of(&text.replace('_', "")), Some(Duration::from_millis(1)));
+        assert_eq!(stall_of(""), None);
+    }
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a directory");

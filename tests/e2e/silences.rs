@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::run,
-    metering::{CHAT, EVENTS, metered, question, streamed, used},
+    metering::{CHAT, EVENTS, metered, question, used},
     origin::{Origin, blurts},
     sidecar::Sidecar,
 };

@@ -30,9 +30,8 @@ use super::resp::{self, Reply};
 /// Calls that may wait to be written.
 pub(super) const QUEUE: usize = 16 << 10;
 /// Calls that are written before one is answered. A server works off what it finds of all its clients
-/// before it answers any of it: who sends it hundreds of scripts at once hears nothing for long. With
-/// fewer, a server that is some milliseconds away would be idle.
-const WINDOW: usize = 32;
+/// before it answers any of it: whom many replicas send scripts by the hundred, none hears from for long.
+const WINDOW: usize = 16;
 /// How long a server may owe an answer before its connection is given up.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long opening a connection may take.
@@ -204,17 +203,19 @@ impl Node {
             let reply = tokio::time::timeout_at(until.into(), answered).await;
             return reply.map_or(Err(Fault::Lost), |reply| reply.unwrap_or(Err(Fault::Lost)));
         }
+        let asked = Instant::now();
         let reply = self.state.patience.wait(answered, until).await;
         if reply.is_none() {
-            self.trip();
+            self.trip(asked.elapsed());
         }
         reply.unwrap_or(Err(Fault::Lost))
     }
 
     /// Nobody waits any more until a probe was answered in time.
-    fn trip(self: &Arc<Self>) {
+    fn trip(self: &Arc<Self>, waited: Duration) {
         if !self.state.tripped.swap(true, Relaxed) {
             tracing::warn!(
+                waited_ms = waited.as_millis(),
                 "the store's server is slow; nobody waits for it until it answers in time"
             );
             self.probe();

@@ -7,8 +7,11 @@
 //! when many ask at once. So the deadline is one of each command on the wire, of which there
 //! are few (see `node::WINDOW`), and of nobody's place in the queue before it.
 //!
+//! Where processors are fought for, a server on the same machine may be waiting for one, and its
+//! answers for us: then a command has [`STARVED`] more deadlines.
+//!
 //! # Limits
-//! At most [`MOST`] deadlines for one answer, queue included.
+//! At most [`QUEUED`], or the deadline where that is longer, for one answer, queue included.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -19,9 +22,12 @@ use tokio::time::{sleep, sleep_until};
 
 use super::node::Fault;
 use super::resp::Reply;
+use crate::resources::processor_stall;
 
-/// For how many deadlines a request waits at most, while others get their answers in time.
-pub(super) const MOST: u32 = 10;
+/// How long a request waits at most, while others get their answers in time.
+const QUEUED: Duration = Duration::from_secs(1);
+/// How many deadlines more an answer may take on a machine whose processors are fought for.
+const STARVED: u32 = 4;
 
 /// Whether a server answers in time.
 #[derive(Default)]
@@ -58,9 +64,9 @@ impl Patience {
         self.misses.load(Relaxed)
     }
 
-    /// When to give up whatever is asked now.
-    pub(super) fn last(deadline: Duration) -> Instant {
-        Instant::now() + deadline * MOST
+    /// How long whatever is asked now may take, in a queue before a server that answers in time.
+    pub(super) fn longest(deadline: Duration) -> Duration {
+        deadline.max(QUEUED)
     }
 
     /// Waits for an answer; `None` when the server is not worth waiting for.
@@ -81,22 +87,56 @@ impl Patience {
     /// that is to be answered next. To be polled behind what reads the answers, in the same task:
     /// so that what has come is read before it is missed.
     pub(super) async fn watch(&self, oldest: impl Fn() -> Option<Instant>) {
+        let mut pressure = Pressure::from_now();
         loop {
             let Some(asked) = oldest() else {
                 self.asked.notified().await;
+                pressure = Pressure::from_now();
                 continue;
             };
             let due = asked + self.deadline;
-            sleep_until(due.into()).await;
+            pressure.look(self.deadline);
+            let is_overdue = || oldest().is_some_and(|asked| asked + self.deadline <= due);
+            let mut until = due;
+            sleep_until(until.into()).await;
             // Woken by the clock, perhaps late: a turn for the sockets first.
             yield_now().await;
-            if oldest().is_some_and(|asked| asked + self.deadline <= due) {
+            while is_overdue() && until < due + self.deadline * STARVED && pressure.is_high() {
+                until += self.deadline;
+                sleep_until(until.into()).await;
+                yield_now().await;
+            }
+            if is_overdue() {
                 self.misses.fetch_add(1, Relaxed);
                 self.missed.notify_waiters();
                 // For those who ask meanwhile.
                 sleep(self.deadline / 4).await;
             }
         }
+    }
+}
+
+/// Whether processors are fought for: since the look before the last, a deadline ago or longer,
+/// or since the first.
+struct Pressure([(Instant, Option<Duration>); 2]);
+
+impl Pressure {
+    fn from_now() -> Self {
+        Self([(Instant::now(), processor_stall()); 2])
+    }
+
+    fn look(&mut self, every: Duration) {
+        let Self([before, last]) = self;
+        if last.0.elapsed() >= every {
+            (*before, *last) = (*last, (Instant::now(), processor_stall()));
+        }
+    }
+
+    /// Whether some task waited for a processor for half of the time or more.
+    fn is_high(&self) -> bool {
+        let (since, before) = self.0[0];
+        let stalled = before.zip(processor_stall());
+        stalled.is_some_and(|(before, now)| now.saturating_sub(before) >= since.elapsed() / 2)
     }
 }
 
@@ -111,7 +151,7 @@ mod tests {
         let (patience, (_answer, answered)) = (Patience::new(DEADLINE), oneshot::channel());
         let asked = Instant::now();
         tokio::select! {
-            reply = patience.wait(answered, Patience::last(DEADLINE)) => assert_eq!(reply, None),
+            reply = patience.wait(answered, Instant::now() + DEADLINE * 4) => assert_eq!(reply, None),
             () = patience.watch(|| Some(asked)) => {}
         }
         assert!(patience.misses() == 1 && asked.elapsed() >= DEADLINE);
@@ -134,7 +174,7 @@ mod tests {
             biased;
             () = turns => None,
             () = patience.watch(|| Some(Instant::now())) => None,
-            reply = patience.wait(answered, Patience::last(DEADLINE)) => reply,
+            reply = patience.wait(answered, Instant::now() + DEADLINE * 4) => reply,
         };
         assert_eq!((reply, patience.misses()), (Some(Ok(Reply::Number(1))), 0));
     }
@@ -144,7 +184,7 @@ mod tests {
         let (patience, (_answer, answered)) = (Patience::new(DEADLINE), oneshot::channel());
         // Nothing was written: nothing can be overdue.
         tokio::select! {
-            reply = patience.wait(answered, Patience::last(DEADLINE)) => assert_eq!(reply, None),
+            reply = patience.wait(answered, Instant::now() + DEADLINE * 4) => assert_eq!(reply, None),
             () = patience.watch(|| None) => {}
         }
         assert_eq!(patience.misses(), 0);
@@ -167,7 +207,7 @@ mod tests {
             biased;
             () = reading => None,
             () = patience.watch(|| (!is_answered.get()).then_some(asked)) => None,
-            reply = patience.wait(answered, Patience::last(DEADLINE)) => reply,
+            reply = patience.wait(answered, Instant::now() + DEADLINE * 4) => reply,
         };
         assert_eq!((reply, patience.misses()), (Some(Ok(Reply::Number(1))), 0));
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smallvec::smallvec;
 
@@ -14,7 +14,7 @@ use super::guards::{Drawing, Pending};
 use super::held::{Amounts, Held, Part, Source};
 use super::live::{Keys, Live};
 use super::node::Fault;
-use super::patience::{self, Patience};
+use super::patience::Patience;
 use super::router::Router;
 use super::script::{self, Invocation};
 use super::share::{Share, Stamp};
@@ -221,14 +221,14 @@ impl Server {
         amounts: &Amounts,
         terms: Terms,
     ) -> Result<Verdict, StoreError> {
-        let give_up = Patience::last(self.deadline);
+        let give_up = Instant::now() + Patience::longest(self.deadline);
         let mut time = self.clock.present(demand.now);
         let accounts = names(&hold.keys);
         for _ in 0..ATTEMPTS {
             let told = self.clock.told(Some(demand.now));
             let mut call = Invocation::new("reserve", &accounts, told);
             // As long as somebody may wait for it.
-            let patience = (self.deadline * patience::MOST).as_millis() as u64;
+            let patience = Patience::longest(self.deadline).as_millis() as u64;
             let until = self.clock.until(patience + CLOCK_ERROR_MS);
             let id = self.id(hold.serial);
             ask::put_reserve(&mut call, &id, demand, amounts, (side, terms, until, time));
@@ -280,7 +280,8 @@ impl Server {
         let Source::Direct { serial, keys } = &part.source else {
             return Err(StoreError::UnknownHold);
         };
-        let (give_up, amounts) = (Patience::last(self.deadline), Amounts::of(demand));
+        let patience = Patience::longest(self.deadline);
+        let (give_up, amounts) = (Instant::now() + patience, Amounts::of(demand));
         let side = if keys.len() > 1 { Side::Both } else { Side::Own };
         let mut time = self.clock.present(demand.now);
         for _ in 0..ATTEMPTS {

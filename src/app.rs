@@ -30,6 +30,7 @@ use crate::{
     policy::{compile::Settings, file::ListenAddress, handle::PolicyHandle},
     proxy::{CODES, Proxy, Shared, Upload},
     reload::Reloader,
+    resources,
     server::{
         BindError, ConnectionLimits, Door, Drain, Listener, Runtimes, Senders, Socket, Tls,
         TlsError, Workers,
@@ -41,6 +42,8 @@ use crate::{
 
 /// How often accounts that hold nothing any more are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How many such rounds go by until freed memory is given back: a start, a reload and a burst leave some.
+const GIVE_BACK: u32 = 5;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -342,8 +345,11 @@ async fn tend(shared: Arc<Shared>) {
 
 /// Drops what is no longer needed, a part at a time.
 async fn sweep(shared: Arc<Shared>) {
-    loop {
+    for round in 1_u32.. {
         tokio::time::sleep(SWEEP).await;
+        if round.is_multiple_of(GIVE_BACK) {
+            resources::give_back();
+        }
         shared.ledger.sweep(shared.clock.now());
         shared.settlements.sweep(shared.clock.now());
         let metrics = &shared.telemetry.metrics;

@@ -10,7 +10,8 @@ cd "$repo"
 host=$(rustc --print host-tuple)
 out=$repo/target/pgo
 result=$out/weir
-profdata=$(dirname "$(rustc --print target-libdir)")/bin/llvm-profdata
+llvm=$(dirname "$(rustc --print target-libdir)")/bin
+profdata=$llvm/llvm-profdata
 
 missing=()
 [ -x "$profdata" ] || missing+=("llvm-profdata (rustup component add llvm-tools)")
@@ -75,6 +76,13 @@ KEYS
 sed -e "s#@PORT@#$proxy#g; s#@ADMIN@#$admin#g; s#@UP@#$upstream#g; s#@CERT@#$run/cert.pem#g; s#@KEY@#$run/key.pem#g; s#STORE#$run#g" \
   benches/peers/weir.policy.toml > "$run/policy.toml"
 
+# By itself, to know what a proxy at rest has run.
+export LLVM_PROFILE_FILE=$run/start.profraw
+begin run --policy "$run/policy.toml" --threads 1
+drive curl -sk "${headers[@]}" $url/
+end
+unset LLVM_PROFILE_FILE
+
 begin run --policy "$run/policy.toml" --threads 1
 drive wrk -t1 -c32 -d4s "${headers[@]}" $url/
 drive wrk -t1 -c1 -d2s "${headers[@]}" $url/
@@ -103,6 +111,28 @@ drive wrk -t1 -c16 -d1s "${headers[@]}" -s "$run/chat.lua" $url/api/user/u2/beha
 end
 
 "$profdata" merge -o "$out/weir.profdata" "$out"/raw/*.profraw
-build "-Cprofile-use=$out/weir.profdata"
+
+# At the head of the program lies what a start runs, then what else has run, each with the busiest first, then what cannot be
+# counted (C, the standard library), at the end what never ran: the system maps pages with their neighbours, and what is mapped
+# counts as memory. Needs the linker that Rust brings.
+counts() { # PROFILE: what ran, and how often
+  "$profdata" show --all-functions --counts "$1" | awk '
+    /^  [^ ].*:$/ { name = $1; sub(/:$/, "", name); sub(/^.*;/, "", name) }
+    /Block counts:/ { gsub(/[^0-9]+/, " "); most = 0; for (i = 1; i <= NF; i++) if ($i + 0 > most) most = $i + 0; print most, name }' |
+    sort -k1,1nr
+}
+"$profdata" merge -o "$run/start.profdata" "$run/start.profraw"
+counts "$run/start.profdata" > "$run/start.counts"
+counts "$out/weir.profdata" > "$run/counts"
+"$llvm/llvm-nm" "$out/weir.counting" | awk '$2 ~ /[tTwW]/ { print $3 }' > "$run/functions"
+{
+  awk 'NR == FNR { if ($1 > 0) start[$2]; next } $2 in start { print $2 }' "$run/start.counts" "$run/counts"
+  awk '$1 > 0 { print $2 }' "$run/counts"
+  awk 'NR == FNR { counted[$2]; next } !($1 in counted)' "$run/counts" "$run/functions"
+} | awk '!seen[$1]++' > "$out/order"
+ordered="-Clink-arg=-Wl,--symbol-ordering-file=$out/order -Clink-arg=-Wl,--no-warn-symbol-ordering"
+# shellcheck disable=SC2086
+echo 'fn main() {}' | rustc $ordered -o "$out/probe" - 2>/dev/null || ordered=
+build "-Cprofile-use=$out/weir.profdata $ordered"
 cp "$out/build/$host/release/weir" "$result"
 echo "$result"

@@ -2,7 +2,7 @@
 //!
 //! A build with debug assertions reads `WEIR_MISHAP=PLACE:TEXT` and panics where the request path
 //! comes by that place with these bytes: `admitted` and `answered` with the request's path, `streamed`
-//! with a piece of an answer, `settled` with the model that was asked for. A release build has nothing of it.
+//! with a piece of an answer, `carried` with one of a WebSocket, `settled` with the model that was asked for. A release build has nothing of it.
 
 /// Comes by a place of the request path.
 #[cfg(debug_assertions)]

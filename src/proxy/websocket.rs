@@ -7,7 +7,8 @@
 //!
 //! # Failure
 //! A side that ends without a close leaves the other with one (1011 for the
-//! caller), or with none when it is the caller that left.
+//! caller), or with none when it is the caller that left. After a panic both are
+//! cut; what was booked is settled and recorded all the same.
 //!
 //! # Limits
 //! Two read buffers of 16 KiB, and one text message while it is cleaned. A side
@@ -43,6 +44,7 @@ use frame::Sender;
 use pump::{Pump, Turn};
 pub use session::Session;
 
+use super::panic::CatchPanic;
 use crate::server::{Drain, TunnelBytes};
 
 /// How long a side may take to finish a frame, to hear a close, to answer it, and to end.
@@ -90,7 +92,10 @@ pub async fn carry(mut session: Session, caller: TunnelBytes, upstream: OnUpgrad
     let mut up = up.asking(session.asks());
     let down = Pump::new(upstream_read, caller_write, Sender::Server, max, Arc::clone(&tally));
     let mut down = down.cleaned_by(Cleaner::of(session.policy(), &tally));
-    let end = run(&mut session, &mut up, &mut down, &drain).await;
+    let ended = CatchPanic::new(run(&mut session, &mut up, &mut down, &drain)).await;
+    let Some(end) = ended else {
+        return session.note(&End::Panicked);
+    };
     session.note(&end);
     part(&end, up, down).await;
 }

@@ -42,7 +42,7 @@ type Cells = BTreeMap<(Arc<str>, Arc<str>), Arc<Cell>>;
 type Budgets = BTreeMap<(Arc<str>, Arc<str>), Arc<BudgetUse>>;
 
 /// The values of the label `reason`: how a tunnel may end.
-pub const TUNNEL_ENDS: [&str; 9] = [
+pub const TUNNEL_ENDS: [&str; 10] = [
     "closed",
     "caller_gone",
     "upstream_gone",
@@ -52,6 +52,7 @@ pub const TUNNEL_ENDS: [&str; 9] = [
     "lifetime",
     "leaving",
     "refused",
+    "panicked",
 ];
 /// The values of the label `reason` of retries.
 pub(super) const RETRY_REASONS: [&str; 6] = ["connect", "refused", "reset", "502", "503", "504"];

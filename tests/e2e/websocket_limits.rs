@@ -282,3 +282,35 @@ fn a_page_of_another_origin_cannot_open_one() {
         assert_eq!(caller.next().await.text(), "hello");
     });
 }
+
+#[test]
+fn a_panic_ends_one_websocket_and_what_it_booked_is_settled() {
+    run(async {
+        let service = Service::start().await;
+        let tiers = "[tiers.free]\nquotas = { talk = \"9/hour\" }\nconcurrency = 2\n";
+        let policy = policy("cost = \"$0.01\"\nmessages = { charged = true }") + tiers;
+        let plan = Sidecar::with(&policy).environment("WEIR_MISHAP", "carried:BOOM");
+        let sidecar = plan.before_address(service.address).start().await;
+        let (mut caller, mut upstream) = opened(&sidecar, &service, "").await;
+        let (mut other, mut beside) = opened(&sidecar, &service, "").await;
+        caller.send(TEXT, "more").await;
+        assert_eq!(upstream.next().await.text(), "more");
+
+        upstream.send(TEXT, "BOOM").await;
+
+        caller.ended().await;
+        upstream.ended().await;
+        let record = sidecar.logged("one record", |line| line["status"] == 101).await;
+        assert_eq!(record["error_code"], "internal_error");
+        assert_eq!(record["detail"], "carrying the messages panicked");
+        assert_eq!(record["cost_nano_usd"], 20_000_000);
+        sidecar.metric_is("weir_panics_total", 1.0).await;
+        sidecar.metric_is("weir_tunnels_ended_total{reason=\"panicked\"}", 1.0).await;
+        sidecar.metric_is("weir_tunnels", 1.0).await;
+        other.send(TEXT, "still here").await;
+        assert_eq!(beside.next().await.text(), "still here");
+        // Its place is free, and it had paid for two of the nine.
+        let (third, _) = opened(&sidecar, &service, "").await;
+        assert!(third.head.contains("x-ratelimit-remaining: 4\r\n"), "{}", third.head);
+    });
+}

@@ -24,13 +24,15 @@ pub enum End {
     Leaving,
     /// The policy no longer allows it.
     Refused(Box<Refusal>),
+    /// Carrying it panicked: nothing more is said, since nobody knows between which bytes it stands.
+    Panicked,
 }
 
 impl End {
     /// What both sides are told; `None` when nobody has to be.
     pub fn close(&self) -> Option<Close> {
         Some(match self {
-            Self::Closed | Self::CallerGone => return None,
+            Self::Closed | Self::CallerGone | Self::Panicked => return None,
             Self::UpstreamGone => Close::new(Close::BROKEN, "the service ended the connection"),
             Self::CallerFault(fault) | Self::UpstreamFault(fault) => match fault {
                 Fault::Protocol => Close::new(Close::PROTOCOL, fault.to_string()),
@@ -58,6 +60,7 @@ impl End {
             Self::Lifetime => 6,
             Self::Leaving => 7,
             Self::Refused(_) => 8,
+            Self::Panicked => 9,
         }
     }
 
@@ -68,6 +71,7 @@ impl End {
             Self::CallerFault(Fault::TooLarge) => Code::PayloadTooLarge,
             Self::UpstreamFault(_) | Self::UpstreamGone => Code::UpstreamInvalid,
             Self::Refused(refusal) => refusal.code,
+            Self::Panicked => Code::InternalError,
             _ => return None,
         })
     }
@@ -76,6 +80,7 @@ impl End {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Closed => None,
+            Self::Panicked => Some("carrying the messages panicked".into()),
             Self::CallerGone => Some("the caller ended without a close".into()),
             Self::CallerFault(fault) => Some(format!("of the caller: {fault}")),
             Self::UpstreamFault(fault) => Some(format!("of the upstream: {fault}")),

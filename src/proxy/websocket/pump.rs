@@ -15,6 +15,8 @@ use std::{io, sync::Arc, time::Instant};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::mishap;
+
 use super::{
     Tally,
     clean::Cleaner,
@@ -243,6 +245,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pump<R, W> {
             }
             self.reader.pass(&step);
             let end = passed + step.size();
+            mishap::at("carried", &self.input[passed..end]);
             if let Some(cleaner) = &mut self.cleaner {
                 cleaner.take(&step, &self.input[passed..end], &mut self.out);
             }

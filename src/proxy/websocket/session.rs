@@ -27,7 +27,7 @@ use crate::{
     proxy::{
         admit,
         exchange::Exchange,
-        identify,
+        identify, panic,
         presence::{self, Due, Looks},
         refusal::{Code, Refusal},
         settle::Permit,
@@ -206,6 +206,9 @@ impl Session {
 
     /// Notes for the record how it ended.
     pub fn note(&mut self, end: &End) {
+        if matches!(end, End::Panicked) {
+            panic::count(&self.exchange.shared);
+        }
         let facts = &mut self.exchange.facts;
         facts.refused = end.code();
         facts.detail = end.detail().map(Into::into);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 
 use super::Failure;
@@ -90,11 +90,21 @@ async fn exchange(
     let tcp = tokio::net::TcpStream::connect(address)
         .await
         .map_err(|error| format!("no proxy answers at {address}: {error}"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await?;
+    // Whatever is there need not be a proxy.
+    let no_answer = |error| format!("{address} gives no answer of HTTP: {error}");
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await;
+    let (mut sender, connection) = handshake.map_err(no_answer)?;
     let driver = tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
+    let response = sender.send_request(request).await.map_err(no_answer)?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), most).collect().await?.to_bytes();
+    let body =
+        Limited::new(response.into_body(), most).collect().await.map_err(|error| {
+            match error.is::<LengthLimitError>() {
+                true => format!("{address} answers with more than {most} bytes"),
+                false => format!("{address} breaks off in its answer: {error}"),
+            }
+        })?;
+    let body = body.to_bytes();
     drop(sender);
     driver.abort();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))

@@ -107,6 +107,19 @@ fn what_all_share_is_compared_once_it_is_counted() {
     });
 }
 
+/// Something that says this to whoever asks it first, and ends.
+fn says(text: &'static str) -> std::net::SocketAddr {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+    });
+    address
+}
+
 #[test]
 fn what_stands_in_the_way_of_asking_is_said_with_its_cure() {
     run(async {
@@ -130,6 +143,29 @@ fn what_stands_in_the_way_of_asking_is_said_with_its_cure() {
         }
         let refused = sidecar.operator("/admin/v1/usage").send().await;
         assert_eq!(refused.status, 401);
+
+        // Whatever else may listen there.
+        for (head, wanted) in [
+            (
+                "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+                "is no operators' listener of this version",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"subjects\":[]}",
+                "is no proxy of this version",
+            ),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", "breaks off in its answer"),
+            (
+                "HTTP/1.1 500 X\r\ncontent-length: 8\r\n\r\n\u{1b}[31mred",
+                "says 500 Internal Server Error: \\u{1b}[31mred",
+            ),
+            ("SSH-2.0-OpenSSH_9.9\r\n", "gives no answer of HTTP"),
+        ] {
+            let url = format!("http://{}", says(head));
+            let printed = sidecar.weir(&["check", "edited.toml", "--against", &url]);
+            assert_eq!(printed.code, Some(1), "{printed:?}");
+            assert!(printed.err.contains(wanted), "{printed:?}");
+        }
     });
 }
 

@@ -207,6 +207,27 @@ fn an_answer_without_usage_is_charged_what_has_passed() {
 }
 
 #[test]
+fn a_report_of_no_tokens_for_text_that_has_passed_is_not_believed() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = metered("", "$1").before(&origin).start().await;
+        let nothing = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
+        for (text, outputs) in [("I am fine.", 2..=5), ("", 0..=0)] {
+            let choices = json!([{"message": {"content": text}}]);
+            let body = json!({"model": "gpt-4o-mini", "choices": choices, "usage": nothing});
+            origin.answers(CHAT, 200, &[("content-type", "application/json")], body.to_string());
+            let answer = question(&sidecar, 100, json!({})).send().await;
+            let record = sidecar.record(&answer).await;
+            assert!(outputs.contains(&record["output_tokens"].as_u64().unwrap()), "{record}");
+            assert_eq!(record["input_tokens"].as_u64() > Some(0), !text.is_empty(), "{record}");
+            let confidence = if text.is_empty() { "exact" } else { "estimated" };
+            assert_eq!(record["cost_confidence"], confidence, "{record}");
+            adds_up(&record);
+        }
+    });
+}
+
+#[test]
 fn an_error_of_the_model_costs_the_flat_cost_and_silence_what_was_booked() {
     run(async {
         let origin = Origin::start().await;

@@ -26,6 +26,8 @@ use crate::{
 const PATIENCE: u64 = 30;
 /// Most of an answer that is read: ten thousand subjects with a dozen counters each.
 const MOST_BYTES: usize = 64 << 20;
+/// Most of a strange answer that is repeated, in characters.
+const MOST_SAID: usize = 200;
 
 /// Says what would change; `true` when nobody would be cut off.
 pub(super) fn compare(url: &str, compiled: &Compiled) -> Result<bool, Failure> {
@@ -56,7 +58,11 @@ fn ask(url: &str, token: Option<&Secret>) -> Result<Usage, Failure> {
         StatusCode::NOT_FOUND => {
             Err(format!("what answers at {address} is no operators' listener of this version").into())
         }
-        other => Err(format!("the proxy at {address} says {other}: {}", body.trim_end()).into()),
+        // It may be anything: nothing of it may move a terminal's cursor.
+        other => {
+            let said: String = body.trim_end().chars().take(MOST_SAID).collect();
+            Err(format!("what answers at {address} says {other}: {}", said.escape_debug()).into())
+        }
     }
 }
 

@@ -77,14 +77,16 @@ impl Meter {
         Some(Bill { source: Source::Counted, confidence, cost: bill.cost.min(most), ..bill })
     }
 
-    /// What was reported; whole classes that it is silent on, as counted here.
+    /// What was reported; whole classes that it is silent on, as counted here. A report of no
+    /// tokens for text that has passed is silence, too: some servers fill in zeros.
     fn reported(&self, shared: &Shared, reading: &Reading, usage: Usage, flat: NanoUsd) -> Bill {
         let mut all = usage;
-        if reading.lacks_input && usage.all_input() == 0 {
-            all.input = self.prompt;
+        let said = self.output.tokens();
+        if usage.all_output() == 0 {
+            all.output = said;
         }
-        if reading.lacks_output && usage.all_output() == 0 {
-            all.output = self.output.tokens();
+        if usage.all_input() == 0 && (reading.lacks_input || said > 0) {
+            all.input = self.prompt;
         }
         let bill = self.priced(shared, reading, all, flat);
         if all == usage || reading.cost.is_some() {

@@ -114,7 +114,12 @@ fn says(text: &'static str) -> std::net::SocketAddr {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.read(&mut [0; 4096]).unwrap();
+        let (mut asked, mut bytes) = (Vec::new(), [0; 4096]);
+        while !asked.ends_with(b"\r\n\r\n") {
+            let read = stream.read(&mut bytes).unwrap();
+            assert!(read > 0, "nothing was asked");
+            asked.extend_from_slice(&bytes[..read]);
+        }
         stream.write_all(text.as_bytes()).unwrap();
     });
     address

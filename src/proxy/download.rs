@@ -355,7 +355,11 @@ impl Body for Download {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
             Source::Stream(stream) => match panic::caught(|| stream.poll_frame(cx)) {
-                Some(poll) => poll,
+                Some(poll) => {
+                    // Cut on this side: the caller has not left, and what it got stands in the record.
+                    stream.exchange.facts.complete |= matches!(poll, Poll::Ready(Some(Err(_))));
+                    poll
+                }
                 None => Poll::Ready(Some(Err(self.panicked()))),
             },
         }

@@ -182,6 +182,8 @@ fn a_stream_that_breaks_off_is_charged_what_has_passed() {
 
         let record = sidecar.logged("its record", |line| line["request_id"] == *id).await;
         assert_eq!(record["cost_source"], "counted", "{record}");
+        assert_eq!(record["status"], 200, "the caller has not left: {record}");
+        assert_eq!(record["detail"], "the upstream's answer broke off");
         assert!((3..=8).contains(&record["output_tokens"].as_u64().unwrap()), "{record}");
         adds_up(&record);
     });

@@ -21,7 +21,8 @@ impl Download {
     #[cold]
     pub(super) fn panicked(&mut self) -> DownloadError {
         if let Source::Stream(mut stream) = std::mem::replace(&mut self.0, Source::Nothing) {
-            stream.exchange.facts.detail = Some("passing the answer on panicked".into());
+            let facts = &mut stream.exchange.facts;
+            (facts.complete, facts.detail) = (true, Some("passing the answer on panicked".into()));
             panic::count(&stream.exchange.shared);
         }
         DownloadError::Panicked
@@ -73,7 +74,6 @@ impl Stream {
             let words = words.unwrap_or_else(|| farewell::event(&self.exchange, refusal));
             self.gathered.extend_from_slice(&words);
         } else {
-            self.exchange.facts.complete = false;
             return Err(DownloadError::Refused);
         }
         Ok(())

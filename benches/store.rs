@@ -51,6 +51,7 @@ impl Server {
         let settings = RedisSettings {
             url: RedisUrl::parse(&format!("redis://127.0.0.1:{}", self.1)).expect("a URL"),
             deadline: Duration::from_secs(5),
+            max_wait: Duration::from_secs(10),
             lease: Duration::from_secs(10),
             share: Percent::whole(share),
             on_expired: OnExpired::Charge,

@@ -123,6 +123,7 @@ fn observer(address: SocketAddr) -> Redis {
     let settings = RedisSettings {
         url: RedisUrl::parse(&format!("redis://{address}")).unwrap(),
         deadline: seconds(5),
+        max_wait: Duration::from_secs(10),
         lease: seconds(10),
         share: Percent::whole(0),
         on_expired: OnExpired::Charge,

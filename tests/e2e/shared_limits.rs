@@ -60,6 +60,7 @@ async fn spent(keeper: &Keeper, subject: &str) -> u64 {
     let store = Redis::open(&RedisSettings {
         url: RedisUrl::parse(&format!("redis://{}", keeper.address)).unwrap(),
         deadline: Duration::from_secs(10),
+        max_wait: Duration::from_secs(10),
         lease: Duration::from_secs(10),
         share: Percent::whole(0),
         on_expired: OnExpired::Charge,

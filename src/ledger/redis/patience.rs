@@ -11,7 +11,7 @@
 //! answers for us: then a command has [`STARVED`] more deadlines.
 //!
 //! # Limits
-//! At most [`QUEUED`], or the deadline where that is longer, for one answer, queue included.
+//! Nobody waits longer than the policy's `max_wait`, for all answers and in the queue together.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -24,8 +24,6 @@ use super::node::Fault;
 use super::resp::Reply;
 use crate::resources::processor_stall;
 
-/// How long a request waits at most, while others get their answers in time.
-const QUEUED: Duration = Duration::from_secs(1);
 /// How many deadlines more an answer may take on a machine whose processors are fought for.
 const STARVED: u32 = 4;
 
@@ -62,11 +60,6 @@ impl Patience {
     /// How often an answer did not come in time.
     pub(super) fn misses(&self) -> u64 {
         self.misses.load(Relaxed)
-    }
-
-    /// How long whatever is asked now may take, in a queue before a server that answers in time.
-    pub(super) fn longest(deadline: Duration) -> Duration {
-        deadline.max(QUEUED)
     }
 
     /// Waits for an answer; `None` when the server is not worth waiting for.

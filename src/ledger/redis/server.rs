@@ -14,7 +14,6 @@ use super::guards::{Drawing, Pending};
 use super::held::{Amounts, Held, Part, Source};
 use super::live::{Keys, Live};
 use super::node::Fault;
-use super::patience::Patience;
 use super::router::Router;
 use super::script::{self, Invocation};
 use super::share::{Share, Stamp};
@@ -41,7 +40,7 @@ pub(super) struct Server {
     pub(super) backlog: Arc<Backlog>,
     pub(super) live: Live,
     pub(super) shares: Shares,
-    pub(super) deadline: Duration,
+    max_wait: Duration,
     pub(super) lease: Duration,
     terms: Terms,
     pub(super) replica: ReplicaId,
@@ -80,7 +79,7 @@ impl Server {
             backlog: Arc::default(),
             live: Live::default(),
             shares: Shares::default(),
-            deadline: settings.deadline,
+            max_wait: settings.max_wait,
             lease: settings.lease,
             terms: Terms { lease, charges, most: 1, percent, slots: 1 },
             replica: ReplicaId::mint(),
@@ -163,14 +162,14 @@ impl Server {
         amounts: &Amounts,
         terms: Terms,
     ) -> Result<Result<(Verdict, Held), Refused>, StoreError> {
-        let sides = self.sides(demand);
+        let (sides, give_up) = (self.sides(demand), Instant::now() + self.max_wait);
         let (mut whole, mut pending) = (None::<Verdict>, Pendings::new());
         for (side, keys) in sides {
             let serial = self.next();
             let mut hold = Pending::new(self, serial, keys, amounts);
             let slots = if side == Side::Pools { 0 } else { terms.slots };
-            let verdict =
-                self.ask(&mut hold, side, demand, amounts, Terms { slots, ..terms }).await?;
+            let terms = Terms { slots, ..terms };
+            let verdict = self.ask(&mut hold, side, demand, amounts, terms, give_up).await?;
             if !verdict.admitted {
                 hold.booked = false;
                 let mut refused = verdict.refused();
@@ -220,15 +219,15 @@ impl Server {
         demand: &Demand<'_>,
         amounts: &Amounts,
         terms: Terms,
+        give_up: Instant,
     ) -> Result<Verdict, StoreError> {
-        let give_up = Instant::now() + Patience::longest(self.deadline);
         let mut time = self.clock.present(demand.now);
         let accounts = names(&hold.keys);
         for _ in 0..ATTEMPTS {
             let told = self.clock.told(Some(demand.now));
             let mut call = Invocation::new("reserve", &accounts, told);
             // As long as somebody may wait for it.
-            let patience = Patience::longest(self.deadline).as_millis() as u64;
+            let patience = give_up.saturating_duration_since(Instant::now()).as_millis() as u64;
             let until = self.clock.until(patience + CLOCK_ERROR_MS);
             let id = self.id(hold.serial);
             ask::put_reserve(&mut call, &id, demand, amounts, (side, terms, until, time));
@@ -280,8 +279,7 @@ impl Server {
         let Source::Direct { serial, keys } = &part.source else {
             return Err(StoreError::UnknownHold);
         };
-        let patience = Patience::longest(self.deadline);
-        let (give_up, amounts) = (Instant::now() + patience, Amounts::of(demand));
+        let (give_up, amounts) = (Instant::now() + self.max_wait, Amounts::of(demand));
         let side = if keys.len() > 1 { Side::Both } else { Side::Own };
         let mut time = self.clock.present(demand.now);
         for _ in 0..ATTEMPTS {

@@ -99,6 +99,7 @@ impl Server {
             url: RedisUrl::parse(&format!("redis://127.0.0.1:{}", self.port)).unwrap(),
             // A busy machine is no reason to be away.
             deadline: Duration::from_secs(10),
+            max_wait: Duration::from_secs(10),
             lease: Duration::from_secs(10),
             share: Percent::whole(10),
             on_expired: OnExpired::Charge,

@@ -74,8 +74,10 @@ pub enum StorePlace {
 pub struct RedisSettings {
     /// Where it is.
     pub url: RedisUrl,
-    /// How long a request waits for it.
+    /// How long it may take for an answer.
     pub deadline: Duration,
+    /// How long a request waits for it at most, queue included.
+    pub max_wait: Duration,
     /// How long what this process holds outlives its crash.
     pub lease: Duration,
     /// The part of a limit that may be drawn ahead.
@@ -106,6 +108,7 @@ impl RedisSettings {
         Self {
             url: url.clone(),
             deadline: written.deadline.value,
+            max_wait: written.max_wait.value,
             lease: written.lease.value,
             share: written.share.value,
             on_expired: written.on_expired.value,

@@ -26,9 +26,12 @@ pub struct StoreFile {
     pub journal: PathBuf,
     /// Subjects that are counted at once, 100 to 10 000 000. Default 100 000, some tens of MiB; bounds the memory.
     pub max_subjects: At<u32>,
-    /// How long a request waits for Redis at most, 1 ms to 10 s. Default 50 ms: a few round trips, and
+    /// How long Redis may take for an answer, 1 ms to 10 s. Default 50 ms: a few round trips, and
     /// little beside what an agent takes.
     pub deadline: At<Duration>,
+    /// How long a request waits because of Redis at most, whatever the reason: `deadline` to 10 s. Default
+    /// 1 s, or `deadline` where that is longer: a queue of some thousands of decisions.
+    pub max_wait: At<Duration>,
     /// How long what a replica holds outlives its crash, 1 s to 60 s. Default 10 s.
     pub lease: At<Duration>,
     /// The part of a limit that a replica may draw ahead while the limit is far, 0 to 10 %. Default 10 %;
@@ -79,17 +82,15 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> StoreFile {
     let default = At::default_in(table.span(), StoreUrl::Embedded(PathBuf::from("data")));
     let url = table.value("url").and_then(|value| url(&value)).unwrap_or(default);
     let own = pair(table);
+    let (deadline, max_wait) = waits(table);
     StoreFile {
         url,
         on_failure: table.or("on_failure", OnFailure::Local),
         allowance: table.or("allowance", Percent::whole(25)),
         journal: journal(table),
         max_subjects: table.within("max_subjects", 100_000, 100..=10_000_000),
-        deadline: table.within(
-            "deadline",
-            Duration::from_millis(50),
-            Duration::from_millis(1)..=Duration::from_secs(10),
-        ),
+        deadline,
+        max_wait,
         lease: table.within(
             "lease",
             Duration::from_secs(10),
@@ -100,6 +101,18 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> StoreFile {
         ca: table.optional("ca"),
         own,
     }
+}
+
+/// The longest that anything may wait for Redis.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// How long an answer may take, and how long a request may wait in all.
+fn waits(table: &mut Table<'_, '_>) -> (At<Duration>, At<Duration>) {
+    let (usual, shortest) = (Duration::from_millis(50), Duration::from_millis(1));
+    let deadline = table.within("deadline", usual, shortest..=LONGEST);
+    let default = deadline.value.max(Duration::from_secs(1));
+    let max_wait = table.within("max_wait", default, deadline.value..=LONGEST);
+    (deadline, max_wait)
 }
 
 /// A larger share could be wasted by a crash, or be in one replica's hands while another refuses.

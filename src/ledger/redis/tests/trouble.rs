@@ -177,6 +177,38 @@ async fn a_slow_server_is_asked_by_one_request_and_still_hears_what_it_must() {
     until("it is quick again", || async { ask(&store, &few).await.is_ok() }).await;
 }
 
+/// Although no answer is overdue by the deadline of a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_longer_than_the_policy_says_and_who_went_is_not_booked() {
+    let server = Server::start();
+    let delay = Arc::new(AtomicU64::new(0));
+    let port = slow_line(server.port, Arc::clone(&delay)).await;
+    let settings = at(server.settings(), &format!("redis://127.0.0.1:{port}"));
+    let (max_wait, deadline) = (Duration::from_millis(100), settings.deadline);
+    let store = Redis::open(&RedisSettings { max_wait, ..settings }).unwrap();
+    let few = hourly(9);
+    until("the server answers", || async { used(&store).await == Some(0) }).await;
+
+    delay.store(1_000, SeqCst);
+    let began = Instant::now();
+    // More than are on the wire at once: most of them stand in the queue.
+    let mut asked = JoinSet::new();
+    let store = Arc::new(store);
+    for _ in 0..64 {
+        let (store, few) = (Arc::clone(&store), Arc::clone(&few));
+        asked.spawn(async move { ask(&store, &few).await });
+    }
+    for answer in asked.join_all().await {
+        assert!(matches!(answer, Err(StoreError::Away)), "{answer:?}");
+    }
+    let waited = began.elapsed();
+    assert!(max_wait <= waited && waited < deadline, "{waited:?}");
+    delay.store(0, SeqCst);
+    until("what was booked in vain is given back", || async { used(&store).await == Some(0) })
+        .await;
+    counts(&store, "ada").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sentinel_behind_tls_leads_to_a_master_that_wants_a_user() {
     let directory = tempfile::tempdir().unwrap();

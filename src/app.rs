@@ -140,7 +140,10 @@ async fn serve(
             return Ok(());
         }
     };
-    let Prepared { app, sockets, reloader } = prepared;
+    let Prepared { app, claims, reloader } = prepared;
+    // Whoever connects from now on is answered.
+    greet(&app.shared).await;
+    let sockets = claims.listen()?;
     let addresses = sockets.addresses().map_err(StartError::System)?;
     app.serve(options, signals, sockets, reloader, || started(addresses)).await
 }
@@ -179,7 +182,6 @@ impl App {
         let overload = self.shared.overload.watch(metrics).map_err(StartError::System)?;
 
         let (ended, drain_asked) = (CancellationToken::new(), Arc::new(Notify::new()));
-        greet(&self.shared).await;
         let (hangup, hangups) = mpsc::channel(1);
         let mut background = JoinSet::new();
         background.spawn(reloader.watch(hangups));

@@ -1,7 +1,7 @@
-//! Builds what a proxy needs, and claims what it listens on.
+//! Builds what a proxy needs, and claims what it will listen on.
 //!
 //! # Failure
-//! Nothing is bound before the policy and its certificates are known to be good,
+//! Nothing is claimed before the policy and its certificates are known to be good,
 //! and no store is touched before the ports are ours.
 
 use std::{io, sync::Arc};
@@ -23,7 +23,7 @@ use crate::{
     },
     proxy::Shared,
     reload::{InForce, Reloader},
-    server::{self, BindError, Drain, Overload, Socket, SocketFile, Tls},
+    server::{BindError, Claim, Drain, Overload, Socket, SocketFile, TcpClaim, Tls, UnixClaim},
     settlements::Settlements,
     telemetry::{Metrics, Telemetry},
     upstream::Cluster,
@@ -32,7 +32,7 @@ use crate::{
 /// Everything that can fail at a start has not.
 pub(super) struct Prepared {
     pub(super) app: App,
-    pub(super) sockets: Sockets,
+    pub(super) claims: Claims,
     pub(super) reloader: Reloader,
 }
 
@@ -53,7 +53,7 @@ impl Prepared {
         };
         let tls = tls.map(Arc::new);
         // Ports are claimed before the store is touched: a second process fails harmlessly.
-        let sockets = Sockets::claim(&settings)?;
+        let claims = Claims::new(&settings)?;
         let (ledger, kind) =
             open(&settings.store, &telemetry.metrics).map_err(StartError::Store)?;
 
@@ -78,7 +78,7 @@ impl Prepared {
         );
         settings.listen.max_connections = grants::connections(settings.listen.max_connections);
         let app = App { settings, shared, handle, telemetry, tls, drain };
-        Ok(Self { app, sockets, reloader })
+        Ok(Self { app, claims, reloader })
     }
 }
 
@@ -104,6 +104,37 @@ fn open(
     }
 }
 
+/// The addresses that are ours and do not let anybody in yet.
+pub(super) struct Claims {
+    public: Vec<Claim>,
+    redirect: Option<TcpClaim>,
+    operators: TcpClaim,
+    agents: Option<UnixClaim>,
+}
+
+impl Claims {
+    fn new(settings: &Settings) -> Result<Self, BindError> {
+        let listen = &settings.listen;
+        let AdminSettings { address, socket, socket_mode, .. } = &settings.admin;
+        Ok(Self {
+            public: Claim::all(&listen.addresses, listen.socket_mode)?,
+            redirect: listen.redirect.map(|(address, _)| TcpClaim::new(address)).transpose()?,
+            operators: TcpClaim::new(*address)?,
+            agents: socket.as_ref().map(|at| UnixClaim::new(at, *socket_mode)).transpose()?,
+        })
+    }
+
+    /// Lets callers in.
+    pub(super) fn listen(self) -> Result<Sockets, BindError> {
+        Ok(Sockets {
+            public: self.public.into_iter().map(Claim::listen).collect::<Result<_, _>>()?,
+            redirect: self.redirect.map(TcpClaim::listen).transpose()?,
+            operators: self.operators.listen()?,
+            agents: self.agents.map(UnixClaim::listen).transpose()?,
+        })
+    }
+}
+
 /// The listening sockets.
 pub(super) struct Sockets {
     pub(super) public: Vec<Socket>,
@@ -113,17 +144,6 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    fn claim(settings: &Settings) -> Result<Self, BindError> {
-        let listen = &settings.listen;
-        let public = Socket::claim(&listen.addresses, listen.socket_mode)?;
-        let redirect = listen.redirect.map(|(address, _)| server::bind(address)).transpose()?;
-        let operators = server::bind(settings.admin.address)?;
-        let AdminSettings { socket, socket_mode, .. } = &settings.admin;
-        let agents =
-            socket.as_ref().map(|path| server::bind_unix(path, *socket_mode)).transpose()?;
-        Ok(Self { public, redirect, operators, agents })
-    }
-
     /// Where they are; port 0 has become a real one.
     pub(super) fn addresses(&self) -> io::Result<Addresses> {
         Ok(Addresses {

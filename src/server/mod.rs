@@ -39,7 +39,7 @@ pub use drain::Drain;
 pub use overload::{Overload, OverloadWatch, Pressure};
 pub use peer::Peer;
 pub use proxy_protocol::Senders;
-pub use socket::{BindError, Socket, SocketFile, bind, bind_unix};
+pub use socket::{BindError, Claim, Socket, SocketFile, TcpClaim, UnixClaim};
 pub use tls::{PeerCertificate, Prepared, Tls, TlsError};
 pub use tunnel::{Bytes as TunnelBytes, Tunnel};
 pub use wire::{Fault, Pace};

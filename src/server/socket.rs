@@ -5,6 +5,9 @@
 //! beside its place, gets its permissions and is then renamed, so nobody ever
 //! connects under other ones; it is removed when the socket is closed.
 //!
+//! An address is claimed first and listened on later: who connects before there is
+//! anybody to answer is refused at once, rather than left to wait in a queue.
+//!
 //! # Failure
 //! A taken address is an error that names it. A socket file that nobody listens
 //! behind is replaced; one of a living process, or another kind of file, is not.
@@ -36,6 +39,12 @@ pub struct BindError {
     pub source: io::Error,
 }
 
+impl BindError {
+    fn at(address: ListenAddress) -> impl FnOnce(io::Error) -> Self {
+        |source| Self { address, source }
+    }
+}
+
 /// A socket that connections are taken from.
 #[derive(Debug)]
 pub enum Socket {
@@ -46,22 +55,6 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// Claims every address; a second process that wants one of them fails.
-    ///
-    /// # Errors
-    /// When an address is taken or not ours.
-    pub fn claim(addresses: &[ListenAddress], mode: u32) -> Result<Vec<Self>, BindError> {
-        let claim = |address: &ListenAddress| match address {
-            ListenAddress::Ip(ip) => tcp(*ip, has_own_ipv4(addresses, *ip)).map(Self::Ip),
-            ListenAddress::Unix(path) => {
-                unix(path, mode).map(|(listener, file)| Self::Unix(listener, file))
-            }
-        };
-        let named =
-            |address: &ListenAddress, source| BindError { address: address.clone(), source };
-        addresses.iter().map(|at| claim(at).map_err(|source| named(at, source))).collect()
-    }
-
     /// Where it is; port 0 has become a real one.
     ///
     /// # Errors
@@ -86,25 +79,114 @@ impl Socket {
     }
 }
 
-/// Claims one TCP address; `[::]` takes IPv4 as well.
-///
-/// # Errors
-/// When the address is taken or not ours.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    let named = |source| BindError { address: ListenAddress::Ip(address), source };
-    tcp(address, false).map_err(named)
+/// An address that is ours, and that nobody can connect to yet.
+#[derive(Debug)]
+pub enum Claim {
+    /// TCP.
+    Ip(TcpClaim),
+    /// A unix socket.
+    Unix(UnixClaim),
 }
 
-/// Claims one unix socket whose file has the permission bits `mode`.
-///
-/// # Errors
-/// When somebody listens behind it, when another kind of file is there, or when the system says no.
-pub fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), BindError> {
-    let named = |source| BindError { address: ListenAddress::Unix(path.to_owned()), source };
-    unix(path, mode).map_err(named)
+impl Claim {
+    /// Claims every address; fails where somebody listens on one of them.
+    ///
+    /// # Errors
+    /// When an address is taken or not ours.
+    pub fn all(addresses: &[ListenAddress], mode: u32) -> Result<Vec<Self>, BindError> {
+        let claim = |address: &ListenAddress| match address {
+            ListenAddress::Ip(ip) => {
+                TcpClaim::with(*ip, has_own_ipv4(addresses, *ip)).map(Self::Ip)
+            }
+            ListenAddress::Unix(path) => UnixClaim::new(path, mode).map(Self::Unix),
+        };
+        addresses.iter().map(claim).collect()
+    }
+
+    /// Lets callers in.
+    ///
+    /// # Errors
+    /// When another process that had claimed the address too was first.
+    pub fn listen(self) -> Result<Socket, BindError> {
+        match self {
+            Self::Ip(claim) => claim.listen().map(Socket::Ip),
+            Self::Unix(claim) => {
+                claim.listen().map(|(listener, file)| Socket::Unix(listener, file))
+            }
+        }
+    }
 }
 
-fn tcp(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+/// One TCP address.
+#[derive(Debug)]
+pub struct TcpClaim {
+    address: SocketAddr,
+    socket: socket2::Socket,
+}
+
+impl TcpClaim {
+    /// Claims it; `[::]` takes IPv4 as well.
+    ///
+    /// # Errors
+    /// When the address is taken or not ours.
+    pub fn new(address: SocketAddr) -> Result<Self, BindError> {
+        Self::with(address, false)
+    }
+
+    fn with(address: SocketAddr, only_v6: bool) -> Result<Self, BindError> {
+        let claimed = bind(address, only_v6).map_err(BindError::at(ListenAddress::Ip(address)))?;
+        Ok(Self { address, socket: claimed })
+    }
+
+    /// Lets callers in.
+    ///
+    /// # Errors
+    /// When another process that had claimed the address too was first.
+    pub fn listen(self) -> Result<TcpListener, BindError> {
+        let listening = self.socket.listen(BACKLOG);
+        listening
+            .and_then(|()| TcpListener::from_std(self.socket.into()))
+            .map_err(BindError::at(ListenAddress::Ip(self.address)))
+    }
+}
+
+/// One unix socket. It listens beside its place already: so it is seen to be alive.
+#[derive(Debug)]
+pub struct UnixClaim {
+    path: PathBuf,
+    listener: UnixListener,
+    beside: SocketFile,
+}
+
+impl UnixClaim {
+    /// Claims it; its file will have the permission bits `mode`.
+    ///
+    /// # Errors
+    /// When somebody listens behind it, when another kind of file is there, or when the system says no.
+    pub fn new(path: &Path, mode: u32) -> Result<Self, BindError> {
+        let claimed = bind_beside(path, mode);
+        let (listener, beside) =
+            claimed.map_err(BindError::at(ListenAddress::Unix(path.to_owned())))?;
+        Ok(Self { path: path.to_owned(), listener, beside })
+    }
+
+    /// Lets callers in.
+    ///
+    /// # Errors
+    /// When the system does not let the file take its place.
+    pub fn listen(self) -> Result<(UnixListener, SocketFile), BindError> {
+        let Self { path, listener, beside } = self;
+        match fs::rename(&beside.path, &path) {
+            Ok(()) => {
+                let inode = beside.inode;
+                Ok((listener, SocketFile { path, inode }))
+            }
+            Err(source) => Err(BindError { address: ListenAddress::Unix(path), source }),
+        }
+    }
+}
+
+fn bind(address: SocketAddr, only_v6: bool) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(only_v6)?;
@@ -113,8 +195,7 @@ fn tcp(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 fn has_own_ipv4(addresses: &[ListenAddress], ip: SocketAddr) -> bool {
@@ -122,7 +203,7 @@ fn has_own_ipv4(addresses: &[ListenAddress], ip: SocketAddr) -> bool {
     ip.ip() == Ipv6Addr::UNSPECIFIED && addresses.iter().any(collides)
 }
 
-fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
+fn bind_beside(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     refuse_what_lives(path)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push("~");
@@ -132,15 +213,10 @@ fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(&beside)?)?;
-    let made = fs::set_permissions(&beside, fs::Permissions::from_mode(mode))
-        .and_then(|()| socket.listen(BACKLOG))
-        .and_then(|()| fs::rename(&beside, path));
-    if let Err(error) = made {
-        // The first error is the one worth telling.
-        let _ = fs::remove_file(&beside);
-        return Err(error);
-    }
-    let file = SocketFile { path: path.to_owned(), inode: inode(path)? };
+    // From here on its file goes with it, whatever fails.
+    let file = SocketFile { inode: inode(&beside)?, path: beside };
+    fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
+    socket.listen(BACKLOG)?;
     Ok((UnixListener::from_std(socket.into())?, file))
 }
 
@@ -205,7 +281,15 @@ mod tests {
     use super::*;
 
     fn listen(path: &Path) -> Result<Vec<Socket>, BindError> {
-        Socket::claim(&[ListenAddress::Unix(path.to_owned())], 0o600)
+        open(&[ListenAddress::Unix(path.to_owned())])
+    }
+
+    fn claim(addresses: &[ListenAddress]) -> Result<Vec<Claim>, BindError> {
+        Claim::all(addresses, 0o600)
+    }
+
+    fn open(addresses: &[ListenAddress]) -> Result<Vec<Socket>, BindError> {
+        claim(addresses)?.into_iter().map(Claim::listen).collect()
     }
 
     #[tokio::test]
@@ -246,15 +330,54 @@ mod tests {
     #[tokio::test]
     async fn both_families_may_have_one_port() {
         let any = |text: &str| ListenAddress::Ip(text.parse().expect("an address"));
-        let first = Socket::claim(&[any("127.0.0.1:0")], 0).expect("bound");
+        let first = open(&[any("127.0.0.1:0")]).expect("bound");
         let ListenAddress::Ip(taken) = first[0].address().expect("an address") else { return };
         drop(first);
         let both =
             [any(&format!("0.0.0.0:{}", taken.port())), any(&format!("[::]:{}", taken.port()))];
-        assert_eq!(Socket::claim(&both, 0).expect("both").len(), 2);
-        let alone = Socket::claim(&both[1..], 0).expect("one");
+        assert_eq!(open(&both).expect("both").len(), 2);
+        let alone = open(&both[1..]).expect("one");
         let v4 = std::net::TcpStream::connect(taken);
         assert!(v4.is_ok(), "[::] alone takes IPv4 as well: {v4:?}");
         drop(alone);
+    }
+    #[tokio::test]
+    async fn nobody_connects_to_what_is_only_claimed() {
+        let home = tempfile::tempdir().expect("a directory");
+        let path = home.path().join("s.sock");
+        let loopback = ListenAddress::Ip("127.0.0.1:0".parse().expect("an address"));
+        let addresses = [loopback, ListenAddress::Unix(path.clone())];
+        let mut claims = claim(&addresses).expect("claimed");
+        let [Claim::Ip(TcpClaim { socket, .. }), Claim::Unix(_)] = &*claims else {
+            panic!("one of each: {claims:?}")
+        };
+        let address = socket.local_addr().expect("bound").as_socket().expect("an address");
+        let refused = std::net::TcpStream::connect(address).expect_err("nobody listens");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(!path.exists());
+        let second = UnixClaim::new(&path, 0o600).expect_err("claimed already");
+        assert_eq!(second.source.kind(), io::ErrorKind::AddrInUse);
+
+        let unix = claims.pop().expect("two");
+        let tcp = claims.pop().expect("one").listen().expect("nobody else did");
+        std::net::TcpStream::connect(address).expect("listened on");
+        let late = TcpClaim::new(address).expect_err("listened on");
+        assert_eq!(late.source.kind(), io::ErrorKind::AddrInUse);
+        drop(tcp);
+        drop(unix);
+        let left = fs::read_dir(home.path()).expect("there").count();
+        assert_eq!(left, 0, "what was only claimed leaves no file");
+    }
+
+    #[tokio::test]
+    async fn of_two_that_claimed_one_port_the_second_to_listen_fails() {
+        let first = TcpClaim::new("127.0.0.1:0".parse().expect("an address")).expect("claimed");
+        let address = first.socket.local_addr().expect("bound").as_socket().expect("an address");
+        let second = TcpClaim::new(address).expect("nobody listens yet");
+        let first = first.listen().expect("the first");
+        let late = second.listen().expect_err("the second");
+        assert_eq!(late.source.kind(), io::ErrorKind::AddrInUse);
+        assert!(late.to_string().contains(&address.to_string()), "{late}");
+        drop(first);
     }
 }

@@ -4,16 +4,16 @@ use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
 use crate::{
     client::Client,
-    harness::{Printed, run, soon, weir},
+    harness::{Printed, run, soon, until, weir},
     origin::Origin,
     plan::Plan,
     shake::{Shake, ask, get, status},
-    sidecar::Sidecar,
+    sidecar::{Running, Sidecar},
 };
 
 const ANY: &str = "address = \"127.0.0.1:0\"";
@@ -101,6 +101,32 @@ fn a_living_unix_socket_is_not_taken_and_is_named() {
         let connected = UnixStream::connect(&path).await.unwrap();
         let (_theirs, _) = living.accept().await.unwrap();
         drop(connected);
+    });
+}
+
+#[test]
+fn nobody_is_let_in_while_the_start_waits_for_a_redis_that_does_not_answer() {
+    run(async {
+        // It accepts, and says nothing.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let store = format!("[store]\nurl = \"redis://{}\"\n", silent.local_addr().unwrap());
+        let plan = Sidecar::with(&store);
+        let plan = plan.replacing(ANY, "address = [\"127.0.0.1:0\", \"unix:weir.sock\"]");
+        let home = plan.furnish();
+        let path = home.path().join("weir.sock");
+        let claimed = home.path().join("weir.sock~");
+        let running = Running::spawn(&home);
+        let (_line, _) = soon("the start asks Redis", silent.accept()).await.unwrap();
+        // On a busy machine we may come too late to see it wait.
+        let seen = (path.exists(), claimed.exists());
+        let waits = !running.lines().iter().any(|line| line.contains("\"serving\""));
+        assert!(!waits || seen == (false, true), "{seen:?}");
+
+        until("it goes on without", || path.exists().then_some(())).await;
+        let shake = Shake::trusting(&home.path().join("certs/ca.crt"));
+        let mut stream = shake.over(UnixStream::connect(&path).await.unwrap()).await.unwrap();
+        assert_eq!(status(&get(&mut stream, "localhost").await), 502, "nothing is behind it");
+        assert!(!claimed.exists());
     });
 }
 

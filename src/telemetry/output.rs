@@ -8,7 +8,8 @@
 //! # Failure
 //! When the sink is slower than the lines come, a buffer stops at
 //! [`MAX_BUFFERED`] and further lines are dropped and counted: the log may lose,
-//! the traffic must not wait.
+//! the traffic must not wait. Nor must the end: a sink that nobody reads any more
+//! keeps it for [`LAST_WORDS`] at most.
 
 use std::{
     cell::Cell,
@@ -16,6 +17,7 @@ use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        mpsc,
     },
     thread::JoinHandle,
     time::Duration,
@@ -28,6 +30,8 @@ const FLUSH_AT: usize = 64 << 10;
 /// A buffer never grows beyond this.
 const MAX_BUFFERED: usize = 4 << 20;
 const BUFFERS: usize = 8;
+/// How long the end waits for what is left to be written.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 type Buffer = Mutex<Vec<u8>>;
 
@@ -37,8 +41,11 @@ pub struct Output {
     wake: (Mutex<bool>, Condvar),
     dropped: AtomicU64,
     closing: AtomicBool,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Writer>>,
 }
+
+/// The writing thread, and what is dropped when it ends.
+type Writer = (JoinHandle<()>, mpsc::Receiver<()>);
 
 impl Output {
     /// Starts the thread that writes to `sink`.
@@ -52,8 +59,13 @@ impl Output {
         });
         let own = Arc::clone(&output);
         let thread = std::thread::Builder::new().name("log".into());
-        if let Ok(handle) = thread.spawn(move || own.write_all_to(sink)) {
-            *lock(&output.writer) = Some(handle);
+        let (alive, ended) = mpsc::channel();
+        let write = move || {
+            own.write_all_to(sink);
+            drop(alive);
+        };
+        if let Ok(handle) = thread.spawn(write) {
+            *lock(&output.writer) = Some((handle, ended));
         }
         output
     }
@@ -85,14 +97,20 @@ impl Output {
         self.wake.1.notify_one();
     }
 
-    /// Writes what is left and ends the writing thread.
+    /// Writes what is left and ends the writing thread; one that hangs is left behind after [`LAST_WORDS`].
     pub fn close(&self) {
+        self.close_within(LAST_WORDS);
+    }
+
+    fn close_within(&self, patience: Duration) {
         self.closing.store(true, Relaxed);
         self.flush_soon();
         let writer = lock(&self.writer).take();
-        if let Some(writer) = writer {
+        if let Some((thread, ended)) = writer
+            && ended.recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout)
+        {
             // A writer that panicked has nothing left to say.
-            drop(writer.join());
+            drop(thread.join());
         }
     }
 
@@ -108,7 +126,8 @@ impl Output {
             for buffer in &self.buffers {
                 std::mem::swap(&mut *lock(buffer), &mut block);
                 if !block.is_empty() && sink.write_all(&block).is_err() {
-                    self.dropped.fetch_add(1, Relaxed);
+                    let lines = block.iter().filter(|byte| **byte == b'\n').count();
+                    self.dropped.fetch_add(lines as u64, Relaxed);
                 }
                 block.clear();
                 block.shrink_to(FLUSH_AT);
@@ -185,5 +204,31 @@ mod tests {
         output.line(|buffer| buffer.resize(MAX_BUFFERED, b'x'));
         output.line(|buffer| buffer.extend(b"one too many\n"));
         assert_eq!(output.dropped(), 1);
+    }
+    #[test]
+    fn a_sink_that_nobody_reads_does_not_keep_the_end() {
+        struct Stuck(mpsc::Receiver<()>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                // As a full pipe does, until its reader is gone.
+                self.0.recv().map(|()| bytes.len()).map_err(std::io::Error::other)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let (reader, stuck) = mpsc::channel();
+        let output = Output::to(Box::new(Stuck(stuck)));
+        for _ in 0..3 {
+            output.line(|buffer| buffer.extend(b"unread\n"));
+        }
+        output.close_within(Duration::ZERO);
+        assert_eq!(output.dropped(), 0, "it hangs still");
+        drop(reader);
+        while Arc::strong_count(&output) > 1 {
+            std::thread::yield_now();
+        }
+        assert_eq!(output.dropped(), 3, "each line of what could not be written");
     }
 }

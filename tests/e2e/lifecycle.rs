@@ -2,13 +2,14 @@
 
 use std::{fs, net::TcpListener, process::Stdio};
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::{
     harness::{PATIENCE, Printed, run, signal, soon, until, until_async, weir},
     keeper::Keeper,
     origin::Origin,
     plan::Home,
+    shake::{Shake, get, status},
     sidecar::{Running, Sidecar},
 };
 
@@ -23,6 +24,33 @@ async fn refused_start(home: &Home) -> Printed {
         signal(id, "KILL");
     }
     waiting.join().unwrap().unwrap().into()
+}
+
+#[test]
+fn a_log_that_nobody_reads_keeps_neither_traffic_nor_the_end() {
+    run(async {
+        let origin = Origin::start().await;
+        let any = "address = \"127.0.0.1:0\"";
+        let plan = Sidecar::with("").replacing(any, "address = \"unix:weir.sock\"");
+        let home = plan.before(&origin).furnish();
+        let mut command = weir();
+        command.current_dir(home.path()).arg("run").stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let _unread = child.stderr.take();
+        let path = home.path().join("weir.sock");
+        until("it serves", || path.exists().then_some(())).await;
+        let shake = Shake::trusting(&home.path().join("certs/ca.crt"));
+        let mut stream = shake.over(UnixStream::connect(&path).await.unwrap()).await.unwrap();
+        // More lines than a pipe holds.
+        for _ in 0..500 {
+            assert_eq!(status(&get(&mut stream, "localhost").await), 200);
+        }
+        drop(stream);
+
+        signal(child.id(), "TERM");
+        let code = until("it ends all the same", || child.try_wait().unwrap()).await;
+        assert_eq!(code.code(), Some(0));
+    });
 }
 
 #[test]

@@ -217,10 +217,17 @@ fn a_line_that_swallows_costs_nobody_an_answer_and_nothing_is_forgotten() {
 #[test]
 fn a_replica_that_is_killed_while_redis_is_away_forgets_nothing_and_gets_no_second_share() {
     run(async {
-        let mut rig = Rig::start("").await;
+        let mut rig = Rig::start("lease = \"1s\"").await;
+        let replica = rig.replicas.remove(0);
+        // Soon after one another: the first asks, the others are spent from a share.
+        for _ in 0..20 {
+            assert_eq!(replica.client.get("/u/drawn/x").send().await.status, 200);
+        }
         rig.line.cut();
         rig.away().await;
-        let replica = rig.replicas.remove(0);
+        replica.metric_is("weir_store_up{kind=\"redis\"}", 0.0).await;
+        // How the share ended is written down once its time is over.
+        replica.metric_is("weir_store_journal_depth{kind=\"redis\"}", 1.0).await;
         let mut served = 0;
         loop {
             let answer = replica.client.get("/u/hot/few").send().await;
@@ -249,8 +256,8 @@ fn a_replica_that_is_killed_while_redis_is_away_forgets_nothing_and_gets_no_seco
 
         rig.line.mend();
         rig.returned().await;
-        rig.agrees(&["a", "hot"]).await;
-        assert_eq!(rig.origin.count("/u/a/"), 31);
+        rig.agrees(&["a", "hot", "drawn"]).await;
+        assert_eq!((rig.origin.count("/u/a/"), rig.origin.count("/u/drawn/")), (31, 20));
     });
 }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::node::Fault;
 use super::resp::Reply;
-use super::script::Invocation;
+use super::script::{self, Invocation};
 use crate::ledger::Outbox;
 
 /// Commands that wait at most: some 40 MiB.
@@ -40,12 +40,16 @@ impl Backlog {
             Ok(Reply::Error(_)) => self.push(call),
             Ok(_) => {}
             Err(_) => {
-                let outbox = self.outbox.get();
-                if outbox.is_none_or(|outbox| outbox.keep(&call.to_bytes()).is_err()) {
+                if !self.keep(std::slice::from_ref(&call)) {
                     self.push(call);
                 }
             }
         }
+    }
+
+    /// Hands over commands that are to be told in this order; `false` when nobody takes them.
+    pub(super) fn keep(&self, calls: &[Invocation]) -> bool {
+        self.outbox.get().is_some_and(|outbox| outbox.keep(&script::to_bytes(calls)).is_ok())
     }
 
     pub(super) fn push(&self, call: Invocation) {

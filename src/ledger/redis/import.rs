@@ -55,8 +55,8 @@ pub(super) async fn import(server: &Arc<Server>, entries: &[Entry]) -> Result<()
                 .push((entry.id.sequence, at.0, moves)),
             Deed::Settlement(bytes) => {
                 // Whatever is no settlement of ours was damaged on the way; nobody could tell it.
-                let Some(call) = Invocation::from_bytes(bytes) else { continue };
-                telling.spawn(tell(Arc::clone(server), usize::MAX, vec![call]));
+                let Some(calls) = script::from_bytes(bytes) else { continue };
+                telling.spawn(tell(Arc::clone(server), usize::MAX, calls));
             }
         }
     }

@@ -87,25 +87,47 @@ impl Invocation {
         out
     }
 
-    /// The call as it is written down to be made later.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.body.len() + self.key.len() + 8);
-        out.extend_from_slice(&(self.count as u32).to_le_bytes());
-        out.extend_from_slice(&(self.key.len() as u32).to_le_bytes());
+    fn put(&self, out: &mut Vec<u8>) {
+        for length in [self.count, self.key.len(), self.body.len()] {
+            out.extend_from_slice(&(length as u32).to_le_bytes());
+        }
         out.extend_from_slice(self.key.as_bytes());
         out.extend_from_slice(&self.body);
-        out
     }
 
-    /// Reads what [`Invocation::to_bytes`] wrote; `None` when it is something else.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (count, rest) = bytes.split_first_chunk()?;
-        let (length, rest) = rest.split_first_chunk()?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let (key, body) = rest.split_at_checked(length)?;
+    /// Reads what [`Invocation::put`] wrote, and what is behind it.
+    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (count, bytes) = number(bytes)?;
+        let (key, bytes) = number(bytes)?;
+        let (body, bytes) = number(bytes)?;
+        let (key, bytes) = bytes.split_at_checked(key)?;
+        let (body, bytes) = bytes.split_at_checked(body)?;
         let key = std::str::from_utf8(key).ok()?.into();
-        Some(Self { key, count: u32::from_le_bytes(*count) as usize, body: body.to_vec() })
+        Some((Self { key, count, body: body.to_vec() }, bytes))
     }
+}
+
+fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u32::from_le_bytes(*number) as usize, rest))
+}
+
+/// Calls as they are written down to be made later, one after the other.
+pub(super) fn to_bytes(calls: &[Invocation]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(calls.iter().map(|call| call.body.len() + 64).sum());
+    calls.iter().for_each(|call| call.put(&mut out));
+    out
+}
+
+/// Reads what [`to_bytes`] wrote; `None` when it is something else.
+pub(super) fn from_bytes(mut bytes: &[u8]) -> Option<Vec<Invocation>> {
+    let mut calls = Vec::new();
+    while !bytes.is_empty() {
+        let (call, rest) = Invocation::read(bytes)?;
+        calls.push(call);
+        bytes = rest;
+    }
+    Some(calls)
 }
 
 /// The name of an account's hash.
@@ -143,10 +165,18 @@ mod tests {
     }
 
     #[test]
-    fn a_call_survives_being_written_down() {
-        let mut call = Invocation::new("settle", &["weir:{ada}"], Some(5));
-        call.text("id").number(7).flag(true);
-        assert_eq!(Invocation::from_bytes(&call.to_bytes()), Some(call));
-        assert_eq!(Invocation::from_bytes(b"1234"), None);
+    fn calls_survive_being_written_down() {
+        let mut one = Invocation::new("settle", &["weir:{ada}"], Some(5));
+        one.text("id").number(7).flag(true);
+        let two = Invocation::new("report", &["weir:{ada}", "weir:{pool:*}"], None);
+        for calls in [vec![], vec![one.clone()], vec![two.clone(), one.clone(), two]] {
+            let bytes = to_bytes(&calls);
+            for cut in 1..bytes.len() {
+                let read = from_bytes(&bytes[..cut]);
+                assert!(read.is_none_or(|read| read.len() < calls.len()), "{cut}");
+            }
+            assert_eq!(from_bytes(&bytes), Some(calls));
+        }
+        assert_eq!(from_bytes(b"1234"), None);
     }
 }

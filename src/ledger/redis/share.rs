@@ -13,8 +13,10 @@
 //! its number and books it once.
 //!
 //! # Failure
-//! None here. A share whose replica crashed ends with its lease on the server: what
-//! was reported stays, the rest is charged or given back as `on_expired` says.
+//! A server that is away hears the last of a share from the journal of this process,
+//! whether it lives then or not. A share whose replica crashed before that ends with its
+//! lease on the server: what was reported stays, the rest is charged or given back as
+//! `on_expired` says.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +29,7 @@ use super::held::{Amounts, MAX_AMOUNT};
 use super::live::Keys;
 use super::resp::Reply;
 use super::script::Invocation;
+use super::server::names;
 use crate::ledger::decision::{LimitState, Standing};
 use crate::policy::limit::{CounterId, Limit, Limits, Span, Unit};
 
@@ -84,7 +87,7 @@ struct Told {
 }
 
 /// One counter's part.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Drawn {
     counter: CounterId,
     account: u64,
@@ -251,13 +254,39 @@ impl Share {
         if now.saturating_sub(state.told_last) < pace && (state.open || !state.dirty) {
             return None;
         }
-        let names: SmallVec<[&str; 2]> = self.keys.iter().map(String::as_str).collect();
-        let mut call = Invocation::new("report", &names, told);
+        let mut call = Invocation::new("report", &names(&self.keys), told);
         let last = state.put(&mut call, id, lease);
         state.told_last = now;
         let stamp = std::mem::take(&mut state.stamp);
         state.report = Some(Told { call: call.clone(), stamp, last, renews: now + lease });
         Some(call)
+    }
+
+    /// Lets `keep` have the reports with which a share is over, oldest first, once nothing more will come
+    /// of it; `true` when it took them, and this share need not be told of any more.
+    pub(super) fn hand_over(
+        &self,
+        id: &str,
+        (lease, told): (u64, Option<u64>),
+        keep: impl FnOnce(&[Invocation]) -> bool,
+    ) -> bool {
+        let mut state = self.guard();
+        if state.open || state.in_flight > 0 || state.waits() {
+            return false;
+        }
+        let before = (state.counters.clone(), state.sequence, state.dirty);
+        let mut calls = SmallVec::<[Invocation; 2]>::new();
+        calls.extend(state.report.as_ref().map(|told| told.call.clone()));
+        if state.report.as_ref().is_none_or(|told| !told.last) {
+            let mut call = Invocation::new("report", &names(&self.keys), told);
+            state.put(&mut call, id, lease);
+            calls.push(call);
+        }
+        let kept = keep(&calls);
+        if !kept {
+            (state.counters, state.sequence, state.dirty) = before;
+        }
+        kept
     }
 
     /// Takes note of the answer to the report; `true` when the share is no more.
@@ -297,14 +326,19 @@ impl State {
         Standing { states, excess: None }
     }
 
+    /// Whether something is to be taken back of what was told in a report that has no answer yet.
+    fn waits(&self) -> bool {
+        let waits = |drawn: &Drawn| drawn.takes.iter().any(|(stamp, _)| stamp.load(Relaxed) == 0);
+        self.counters.iter().any(waits)
+    }
+
     /// Appends a report; `true` when it is the last.
     fn put(&mut self, call: &mut Invocation, id: &str, lease: u64) -> bool {
         if !self.open {
             self.slots = 0;
             self.counters.iter_mut().for_each(|drawn| drawn.free = 0);
         }
-        let waits = |drawn: &Drawn| drawn.takes.iter().any(|(stamp, _)| stamp.load(Relaxed) == 0);
-        let waiting = self.counters.iter().any(waits);
+        let waiting = self.waits();
         let last = !self.open && self.in_flight == 0 && !waiting;
         self.sequence += 1;
         self.dirty = waiting;

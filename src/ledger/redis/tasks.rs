@@ -49,6 +49,7 @@ async fn finish(server: &Arc<Server>) {
         for _ in 0..2 {
             report_all(server).await;
         }
+        hand_over(server, server.clock.ticks(Timestamp(0)), None);
     }
     while server.router.is_up() && !server.backlog.is_empty() {
         deliver_some(server).await;
@@ -106,6 +107,20 @@ async fn report(server: Arc<Server>) {
         tokio::time::sleep(REPORT).await;
         if server.router.is_connected() {
             report_all(&server).await;
+        } else {
+            hand_over(&server, server.clock.ticks(Timestamp(0)), None);
+        }
+    }
+}
+
+/// Writes down how the shares ended that a server which is away cannot be told of: this process may not live
+/// to see it return.
+pub(super) fn hand_over(server: &Server, now: u64, told: Option<u64>) {
+    let lease = server.lease.as_millis() as u64;
+    for share in server.shares.tend(now) {
+        let keep = |calls: &[Invocation]| server.backlog.keep(calls);
+        if share.hand_over(&server.id(share.serial), (lease, told), keep) {
+            server.shares.ended(&share);
         }
     }
 }

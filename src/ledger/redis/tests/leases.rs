@@ -1,6 +1,6 @@
 //! Shares of several replicas, on a real server, against what was truly spent.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use super::super::{Redis, tasks};
 use super::Server;
 use crate::clock::Timestamp;
+use crate::ledger::authority::{Authority, Deed, Entry, EntryId, Outbox};
 use crate::ledger::contract::{NOON, budget, limits, quota};
-use crate::ledger::{CounterUsage, Decision, Demand, Hold, Outcome, Store};
+use crate::ledger::{CounterUsage, Decision, Demand, Hold, Outcome, Store, StoreError};
 use crate::policy::calendar::Period;
 use crate::policy::limit::{Limits, Unit};
 use crate::units::NanoUsd;
@@ -22,12 +23,30 @@ const REQUESTS: u64 = 120;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Reserve { replica: usize, cost: u64, tokens: u64 },
-    Raise { hold: usize, tokens: u64 },
-    Settle { hold: usize, part: u64 },
+    Reserve {
+        replica: usize,
+        cost: u64,
+        tokens: u64,
+    },
+    Raise {
+        hold: usize,
+        tokens: u64,
+    },
+    Settle {
+        hold: usize,
+        part: u64,
+    },
     Wait(u64),
     Report(usize),
     Crash(usize),
+    /// Its shares end out of the server's reach, perhaps behind a report of which it never hears whether
+    /// it arrived; then it crashes, if that was all that it had.
+    Part {
+        replica: usize,
+        report: Option<bool>,
+    },
+    /// Somebody tells what was written down, perhaps twice.
+    Tell(usize),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -40,6 +59,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0u64..20_000).prop_map(Op::Wait),
         8 => (0..REPLICAS).prop_map(Op::Report),
         1 => (0..REPLICAS).prop_map(Op::Crash),
+        3 => (0..REPLICAS, any::<Option<bool>>())
+            .prop_map(|(replica, report)| Op::Part { replica, report }),
+        2 => (1usize..3).prop_map(Op::Tell),
     ]
 }
 
@@ -57,8 +79,20 @@ struct Flight {
     spent: usize,
 }
 
+/// What a replica writes down, to be told by whoever can.
+#[derive(Default)]
+struct Kept(Mutex<Vec<Box<[u8]>>>);
+
+impl Outbox for Kept {
+    fn keep(&self, settlement: &[u8]) -> Result<(), StoreError> {
+        self.0.lock().unwrap().push(settlement.into());
+        Ok(())
+    }
+}
+
 struct Run {
     server: Server,
+    kept: Arc<Kept>,
     replicas: Vec<Redis>,
     limits: Arc<Limits>,
     flights: Vec<Flight>,
@@ -69,15 +103,21 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        let server = Server::start();
-        let replicas = (0..REPLICAS).map(|_| server.store()).collect();
+        let (server, kept) = (Server::start(), Arc::<Kept>::default());
+        let replicas = (0..REPLICAS).map(|_| Self::replica(&server, &kept)).collect();
         let limits = limits([
             quota("chat", Unit::Requests, MINUTE / 1000, REQUESTS),
             quota("*", Unit::Tokens, MINUTE / 1000, TOKENS),
             budget(Period::Day, "UTC", MONEY),
         ]);
         let (flights, spent) = (Vec::new(), Vec::new());
-        Self { server, replicas, limits, flights, spent, now: NOON, crashed: false }
+        Self { server, kept, replicas, limits, flights, spent, now: NOON, crashed: false }
+    }
+
+    fn replica(server: &Server, kept: &Arc<Kept>) -> Redis {
+        let replica = server.store();
+        replica.post(Arc::clone(kept) as Arc<dyn Outbox>);
+        replica
     }
 
     fn demand<'a>(limits: &'a Arc<Limits>, now: u64, cost: u64, tokens: u64) -> Demand<'a> {
@@ -128,10 +168,50 @@ impl Run {
             Op::Crash(replica) => {
                 self.crashed = true;
                 self.flights.retain(|flight| flight.replica != replica);
-                self.replicas[replica] = self.server.store();
+                self.replicas[replica] = Self::replica(&self.server, &self.kept);
             }
+            Op::Part { replica, report } => self.part(replica, report).await,
+            Op::Tell(times) => self.tell(times).await,
         }
         self.check().await;
+    }
+
+    async fn part(&mut self, replica: usize, report: Option<bool>) {
+        let server = &self.replicas[replica].server;
+        let lease = server.lease.as_millis() as u64;
+        if let Some(arrives) = report {
+            for share in server.shares.tend(self.now) {
+                let id = server.id(share.serial);
+                let call = share.report(&id, (self.now, lease), Some(self.now));
+                if let Some(call) = call.filter(|_| arrives) {
+                    let patience = std::time::Instant::now() + Duration::from_secs(60);
+                    server.router.tell(&call, patience).await.unwrap();
+                }
+            }
+        }
+        server.shares.end_all();
+        tasks::hand_over(server, self.now, Some(self.now));
+        let is_left = !server.shares.tend(self.now).is_empty();
+        if !is_left && self.flights.iter().all(|flight| flight.replica != replica) {
+            // Nothing that it knew is lost with it.
+            self.replicas[replica] = Self::replica(&self.server, &self.kept);
+        }
+    }
+
+    async fn tell(&mut self, times: usize) {
+        let mut kept = std::mem::take(&mut *self.kept.0.lock().unwrap());
+        kept.iter_mut().for_each(|bytes| heard_at(bytes, self.now));
+        let entries: Vec<_> = kept
+            .into_iter()
+            .enumerate()
+            .map(|(index, bytes)| Entry {
+                id: EntryId { journal: 7, sequence: index as u64 },
+                deed: Deed::Settlement(bytes),
+            })
+            .collect();
+        for _ in 0..times {
+            while self.replicas[0].import(&entries).await.is_err() {}
+        }
     }
 
     async fn settle(&mut self, flight: Flight, part: u64) {
@@ -215,6 +295,7 @@ impl Run {
         }
         for _ in 0..3 {
             self.live().await;
+            self.tell(1).await;
         }
         let (truth, books) = (self.truth(), self.books().await);
         if !self.crashed {
@@ -224,6 +305,15 @@ impl Run {
         self.now += MINUTE + 20_000;
         assert_eq!(self.books().await[..2], [0, 0]);
     }
+}
+
+/// Reports are booked when they are heard: here the time that stands in for the server's clock is in
+/// the command.
+fn heard_at(kept: &mut [u8], now: u64) {
+    let (command, now) = (b"$6\r\nreport\r\n$13\r\n", now.to_string());
+    let places = kept.windows(command.len()).enumerate().filter(|(_, part)| part == command);
+    let places: Vec<_> = places.map(|(at, part)| at + part.len()).collect();
+    places.into_iter().for_each(|at| kept[at..][..13].copy_from_slice(now.as_bytes()));
 }
 
 proptest! {

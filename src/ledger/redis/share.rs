@@ -64,6 +64,8 @@ struct State {
     others: SmallVec<[(u64, u64); 8]>,
     slots: u64,
     in_flight: u64,
+    /// Spendings that are not settled yet: one request that was raised has several, and one slot.
+    unsettled: u64,
     /// Whether more may be spent, until when, and until when at most: a period ends.
     open: bool,
     ends: u64,
@@ -163,6 +165,7 @@ impl Share {
             others,
             slots: verdict.times,
             in_flight: 0,
+            unsettled: 0,
             open: true,
             ends: asked + millis(verdict.lease),
             over,
@@ -205,6 +208,7 @@ impl Share {
         }
         state.slots -= slots;
         state.in_flight += slots;
+        state.unsettled += 1;
         (state.spent_last, state.dirty) = (now, true);
         Some((Arc::clone(&state.stamp), state.standing(&self.limits, now)))
     }
@@ -215,6 +219,7 @@ impl Share {
         let unsaid = Arc::ptr_eq(&state.stamp, stamp);
         let slots = estimate.0[0].min(1);
         state.in_flight = state.in_flight.saturating_sub(slots);
+        state.unsettled = state.unsettled.saturating_sub(1);
         state.slots += slots;
         state.dirty = true;
         for drawn in &mut state.counters {
@@ -271,7 +276,7 @@ impl Share {
         keep: impl FnOnce(&[Invocation]) -> bool,
     ) -> bool {
         let mut state = self.guard();
-        if state.open || state.in_flight > 0 || state.waits() {
+        if state.open || state.unsettled > 0 || state.waits() {
             return false;
         }
         let before = (state.counters.clone(), state.sequence, state.dirty);
@@ -339,7 +344,7 @@ impl State {
             self.counters.iter_mut().for_each(|drawn| drawn.free = 0);
         }
         let waiting = self.waits();
-        let last = !self.open && self.in_flight == 0 && !waiting;
+        let last = !self.open && self.unsettled == 0 && !waiting;
         self.sequence += 1;
         self.dirty = waiting;
         call.text(id).number(self.sequence).flag(last).number(lease);

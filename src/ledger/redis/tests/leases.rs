@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::held::Amounts;
 use super::super::{Redis, tasks};
 use super::Server;
 use crate::clock::Timestamp;
@@ -377,4 +378,28 @@ async fn what_another_replica_does_not_spend_is_spent_here_in_the_end() {
     }
     assert_eq!(admitted, 1_000);
     assert_eq!(rush(&one, &day, 20).await + rush(&other, &day, 20).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_is_over_when_the_last_part_of_a_request_that_was_raised_is_settled() {
+    let server = Server::start();
+    let store = server.store();
+    let day = limits([budget(Period::Day, "UTC", 1_000_000)]);
+    for _ in 0..2 {
+        let demand = Run::demand(&day, NOON, 3, 1);
+        let Decision::Admitted(hold, _) = store.reserve(demand).await.unwrap() else {
+            panic!("there is plenty")
+        };
+        store.settle(hold, Outcome::Keep, Timestamp(NOON));
+    }
+    let share = store.server.shares.tend(NOON).pop().expect("the second came soon");
+    let (request, raise) = (Amounts([1, 1, 0, 3]), Amounts([0, 0, 0, 4]));
+    let (first, _) = share.spend(&request, NOON).expect("there is enough");
+    let (second, _) = share.spend(&raise, NOON).expect("there is enough");
+    share.end();
+    let is_over = || share.hand_over("1", (1_000, Some(NOON)), |_| true);
+    share.settle(&request, &request, &first);
+    assert!(!is_over(), "its second part is not told yet");
+    share.settle(&raise, &raise, &second);
+    assert!(is_over());
 }

@@ -32,7 +32,10 @@ use crate::{
 /// # Errors
 /// 403 when the subject is blocked or the tier may not do this at all, 429 or 402 when a limit is reached,
 /// 503 when the store cannot say.
-pub async fn reserve(exchange: &mut Exchange, caller: &Caller) -> Result<Permit, Box<Refusal>> {
+pub async fn reserve(
+    exchange: &mut Exchange,
+    caller: &Caller,
+) -> Result<Box<Permit>, Box<Refusal>> {
     let (policy, shared) = (exchange.policy.clone(), exchange.shared.clone());
     let terms = policy.terms(exchange.operation, exchange.tier);
     let shadow = policy.mode == Mode::Shadow;

@@ -108,7 +108,7 @@ struct Stream {
     border: Border,
     progress: Arc<Progress>,
     exchange: Box<Exchange>,
-    permit: Option<Permit>,
+    permit: Option<Box<Permit>>,
     toll: Option<Box<Toll>>,
 }
 
@@ -130,7 +130,7 @@ impl Download {
     /// A body that comes from the upstream; `cleaner` is what it must pass.
     pub fn stream(
         exchange: Box<Exchange>,
-        mut permit: Permit,
+        mut permit: Box<Permit>,
         reply: Reply,
         cleaner: Option<sanitize::Stream>,
         events: bool,
@@ -311,7 +311,7 @@ impl Stream {
             self.gathered.extend_from_slice(&ending);
         }
         if let Some(trailers) = &mut self.trailers {
-            let shown = meter::trailers(&self.exchange, self.permit.as_mut(), trailers);
+            let shown = meter::trailers(&self.exchange, self.permit.as_deref_mut(), trailers);
             super::clean::trailers(&mut self.exchange, trailers);
             meter::show(shown, trailers);
         }

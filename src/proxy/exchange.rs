@@ -144,33 +144,46 @@ impl Exchange {
         let trace = Trace::begin(&head.headers);
         let id = HeaderValue::from_bytes(&trace.request_id.hex());
         let teaches = peer.teaches_names();
-        Box::new(Self {
-            origin: policy.cors.judge(&head.headers),
-            address: caller_address(&policy, &peer, &head.headers),
-            policy,
-            shared: Arc::clone(shared),
-            peer,
-            method: head.method.clone(),
-            // For the record, should nothing get as far as the canonical path.
-            path: head.uri.path().to_owned(),
-            id: limits::fleeting(id.unwrap_or(HeaderValue::from_static("unknown")), teaches),
-            teaches,
-            trace,
-            operation: None,
-            tier: None,
-            subject: None,
-            standing: None,
-            began: shared.clock.now(),
-            started: Instant::now(),
-            facts: Facts::default(),
-            body: body.filter(|body| !body.is_end_stream()),
-            upgrade: None,
-            closes: false,
-            grpc: grpc::is_call(head),
-            attempt: None,
-            presented: Presented::default(),
-            client_id: client_id(&head.headers),
-        })
+        let id = limits::fleeting(id.unwrap_or(HeaderValue::from_static("unknown")), teaches);
+        let origin = policy.cors.judge(&head.headers);
+        let address = caller_address(&policy, &peer, &head.headers);
+        // For the record, should nothing get as far as the canonical path.
+        let path = head.uri.path().to_owned();
+        let body = body.filter(|body| !body.is_end_stream());
+        let (grpc, client_id) = (grpc::is_call(head), client_id(&head.headers));
+        let (method, shared) = (head.method.clone(), Arc::clone(shared));
+        let (began, started) = (shared.clock.now(), Instant::now());
+        // All that may fail is done, and there is a place for it: so it is made there, not made and copied.
+        let place = Box::new_uninit();
+        Box::write(
+            place,
+            Self {
+                policy,
+                shared,
+                peer,
+                address,
+                method,
+                path,
+                id,
+                teaches,
+                trace,
+                origin,
+                operation: None,
+                tier: None,
+                subject: None,
+                standing: None,
+                began,
+                started,
+                facts: Facts::default(),
+                body,
+                upgrade: None,
+                closes: false,
+                grpc,
+                attempt: None,
+                presented: Presented::default(),
+                client_id,
+            },
+        )
     }
 
     /// What applies to this exchange as far as it is known.

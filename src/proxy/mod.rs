@@ -130,7 +130,7 @@ impl Proxy {
         &self,
         exchange: &mut Exchange,
         mut head: Box<Parts>,
-    ) -> Result<(Permit, Reply), Box<Refusal>> {
+    ) -> Result<(Box<Permit>, Reply), Box<Refusal>> {
         target::resolve(exchange, &head)?;
         upgrade::judge(exchange, &mut head)?;
         origins::check(exchange, &head)?;
@@ -163,7 +163,7 @@ impl Proxy {
         &self,
         exchange: &mut Exchange,
         caller: Result<Caller, Box<Refusal>>,
-    ) -> Result<Permit, Box<Refusal>> {
+    ) -> Result<Box<Permit>, Box<Refusal>> {
         let uncounted = || Permit::new(Arc::clone(&self.shared), None, NanoUsd(0));
         match caller {
             Ok(caller) if exchange.policy.mode != Mode::Off => {
@@ -233,7 +233,8 @@ impl Handler for Proxy {
         peer: Arc<Peer>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Download>> + Send {
-        let serving = CatchPanic::new(Arc::clone(&self).serve(Arc::clone(&peer), request));
+        let (this, connected) = (Arc::clone(&self), Arc::clone(&peer));
+        let serving = CatchPanic::new(move || this.serve(connected, request));
         async move { serving.await.unwrap_or_else(|| self.panicked(peer)) }
     }
 

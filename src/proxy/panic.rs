@@ -25,9 +25,12 @@ pub fn count(shared: &Shared) {
 pub struct CatchPanic<F>(Pin<Box<F>>);
 
 impl<F> CatchPanic<F> {
-    /// Guards `future`.
-    pub fn new(future: F) -> Self {
-        Self(Box::pin(future))
+    /// Guards the future that `make` returns.
+    pub fn new(make: impl FnOnce() -> F) -> Self {
+        // Its place comes first: a future that is made and then boxed is copied there whole, kilobytes of room
+        // that it may need later among it.
+        let place = Box::new_uninit();
+        Self(Box::into_pin(Box::write(place, make())))
     }
 }
 
@@ -54,7 +57,7 @@ mod tests {
                 panic!("on purpose")
             }
         };
-        assert_eq!(CatchPanic::new(fails).await, None);
-        assert_eq!(CatchPanic::new(async { 7 }).await, Some(7));
+        assert_eq!(CatchPanic::new(|| fails).await, None);
+        assert_eq!(CatchPanic::new(|| async { 7 }).await, Some(7));
     }
 }

@@ -53,7 +53,7 @@ const KEPT_OF_ERRORS: [HeaderName; 6] = [
 /// Sends the upstream's answer on, cleaned.
 pub async fn reply(
     mut exchange: Box<Exchange>,
-    mut permit: Permit,
+    mut permit: Box<Permit>,
     mut reply: Reply,
 ) -> Response<Download> {
     let policy = Arc::clone(&exchange.policy);
@@ -183,7 +183,7 @@ fn error(exchange: Box<Exchange>, refusal: &Refusal, mut fields: HeaderMap) -> R
 /// An upstream's 5xx: its status is kept, its body goes to the log.
 async fn internal_error(
     mut exchange: Box<Exchange>,
-    mut permit: Permit,
+    mut permit: Box<Permit>,
     reply: Reply,
 ) -> Response<Download> {
     let Reply { head, mut body, lease, .. } = reply;

@@ -44,8 +44,9 @@ pub(super) type Witness = Arc<OnceLock<Bill>>;
 
 impl Permit {
     /// A permit for what `hold` booked; without a hold nothing is counted.
-    pub(super) fn new(shared: Arc<Shared>, hold: Option<Hold>, flat: NanoUsd) -> Self {
-        Self {
+    // Boxed: it goes from stage to stage with its exchange.
+    pub(super) fn new(shared: Arc<Shared>, hold: Option<Hold>, flat: NanoUsd) -> Box<Self> {
+        Box::new(Self {
             shared,
             hold,
             flat,
@@ -56,17 +57,17 @@ impl Permit {
             bytes: 0,
             meter: None,
             witness: None,
-        }
+        })
     }
 
     /// Says how large a body is booked.
-    pub(super) fn carrying(mut self, bytes: u64) -> Self {
+    pub(super) fn carrying(mut self: Box<Self>, bytes: u64) -> Box<Self> {
         (self.booked_bytes, self.bytes) = (bytes, bytes);
         self
     }
 
     /// Lets `meter` find out what the request costs.
-    pub(super) fn metered(mut self, meter: Option<Box<Meter>>) -> Self {
+    pub(super) fn metered(mut self: Box<Self>, meter: Option<Box<Meter>>) -> Box<Self> {
         self.meter = meter;
         self
     }
@@ -113,7 +114,7 @@ impl Permit {
     }
 
     /// Settles, and notes the charge in the exchange's facts.
-    pub fn settle(mut self, exchange: &mut Exchange) {
+    pub fn settle(mut self: Box<Self>, exchange: &mut Exchange) {
         self.note(exchange);
     }
 

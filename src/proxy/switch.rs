@@ -21,7 +21,7 @@ use super::{
 /// Opens the tunnel that was asked for.
 pub fn protocols(
     mut exchange: Box<Exchange>,
-    permit: Permit,
+    permit: Box<Permit>,
     mut reply: Reply,
 ) -> Response<Download> {
     let rules = exchange.operation.and_then(|id| exchange.policy.operation(id).websocket);

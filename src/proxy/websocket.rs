@@ -92,7 +92,7 @@ pub async fn carry(mut session: Session, caller: TunnelBytes, upstream: OnUpgrad
     let mut up = up.asking(session.asks());
     let down = Pump::new(upstream_read, caller_write, Sender::Server, max, Arc::clone(&tally));
     let mut down = down.cleaned_by(Cleaner::of(session.policy(), &tally));
-    let ended = CatchPanic::new(run(&mut session, &mut up, &mut down, &drain)).await;
+    let ended = CatchPanic::new(|| run(&mut session, &mut up, &mut down, &drain)).await;
     let Some(end) = ended else {
         return session.note(&End::Panicked);
     };

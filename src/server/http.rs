@@ -85,13 +85,14 @@ fn answer<H: Handler>(
     // Both are needed: the fault may be in a body, and a method of HTTP/2 may be anything.
     let fault = peer.fault().filter(|_| request.method() == MADE_UP_METHOD);
     let begun = match fault {
-        Some(fault) => Err(handler.refuse(Arc::clone(&peer), fault)),
+        // Boxed because it is rare: every request's future would carry its room.
+        Some(fault) => Err(Box::new(handler.refuse(Arc::clone(&peer), fault))),
         None => Ok(handler.handle(Arc::clone(&peer), request)),
     };
     async move {
         let answer = match begun {
             Ok(serving) => serving.await,
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         let tunnels = switches || connects && answer.status().is_success();

@@ -85,13 +85,13 @@ pub enum Raised {
 
 /// A permit whose hold is being raised.
 pub struct Raising {
-    step: Pin<Box<dyn Future<Output = (Permit, Raised)> + Send>>,
+    step: Pin<Box<dyn Future<Output = (Box<Permit>, Raised)> + Send>>,
     witness: Witness,
 }
 
 impl Raising {
     /// Ready with the permit, and with what came of it.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Permit, Raised)> {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Box<Permit>, Raised)> {
         self.step.as_mut().poll(cx)
     }
 
@@ -218,7 +218,7 @@ impl Seen {
 
 impl Permit {
     /// Raises the hold by a step while the stream waits. Dropped, the permit settles as it stands.
-    pub fn extend(mut self, exchange: &Exchange) -> Raising {
+    pub fn extend(mut self: Box<Self>, exchange: &Exchange) -> Raising {
         let witness = self.watched(exchange);
         let step = Box::pin(async move {
             let raised = self.step().await;

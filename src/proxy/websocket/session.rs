@@ -43,7 +43,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// One WebSocket, as the policy sees it.
 pub struct Session {
     exchange: Box<Exchange>,
-    permit: Option<Permit>,
+    permit: Option<Box<Permit>>,
     _lease: Lease<Upload>,
     rules: MessageRules,
     tally: Arc<Tally>,
@@ -61,7 +61,7 @@ impl Session {
     /// A session for an exchange that was admitted and answered with a switch of protocols.
     pub fn new(
         exchange: Box<Exchange>,
-        permit: Permit,
+        permit: Box<Permit>,
         lease: Lease<Upload>,
         rules: MessageRules,
     ) -> Self {

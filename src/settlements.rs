@@ -60,7 +60,7 @@ enum State {
 }
 
 struct Waiting {
-    hold: Hold,
+    hold: Box<Hold>,
     otherwise: Bill,
     cell: Arc<Cell>,
     timeout: Duration,
@@ -71,7 +71,7 @@ struct Waiting {
 /// A request whose answer is over, as its permit hands it over.
 pub struct Ended {
     /// What it booked.
-    pub hold: Hold,
+    pub hold: Box<Hold>,
     /// What the sources say that were heard.
     pub bill: Bill,
     /// Whether one of them stands before the callback, so that nothing is waited for.
@@ -225,7 +225,7 @@ impl Settlements {
         is_due.then(|| books.take(id).map(|state| (id, state))).flatten()
     }
 
-    fn settle(&self, hold: Hold, bill: &Bill, bytes: u64, now: Timestamp) {
+    fn settle(&self, hold: Box<Hold>, bill: &Bill, bytes: u64, now: Timestamp) {
         let outcome = Outcome::Actual { cost: bill.cost, tokens: bill.tokens(), bytes };
         self.ledger.settle(hold, outcome, now);
     }

@@ -54,7 +54,7 @@ pub(super) fn demand(limits: &Arc<Limits>, now: u64) -> Demand<'_> {
     Demand { subject: "ada", limits, cost, tokens: 100, bytes: 10, now, enforce: true }
 }
 
-pub(super) async fn admitted(store: &impl Store, demand: Demand<'_>) -> (Hold, Standing) {
+pub(super) async fn admitted(store: &impl Store, demand: Demand<'_>) -> (Box<Hold>, Standing) {
     match store.reserve(demand).await.unwrap() {
         Decision::Admitted(hold, standing) => (hold, standing),
         Decision::Refused(refused) => panic!("refused: {refused:?}"),

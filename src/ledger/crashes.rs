@@ -41,7 +41,7 @@ fn limits(former: Option<&str>) -> Arc<Limits> {
     Arc::new(Limits { limits: own, pools: Box::new([pool]), ..Limits::default() })
 }
 
-async fn admitted(store: &Embedded, demand: Demand<'_>) -> Hold {
+async fn admitted(store: &Embedded, demand: Demand<'_>) -> Box<Hold> {
     match store.reserve(demand).await.unwrap() {
         Decision::Admitted(hold, _) => hold,
         Decision::Refused(refused) => panic!("refused: {refused:?}"),

@@ -40,7 +40,7 @@ pub(super) fn reserve(
     demand: &Demand<'_>,
     id: HoldId,
 ) -> (Decision, Changes) {
-    let mut hold = Hold {
+    let mut hold = Box::new(Hold {
         id,
         subject: parties.own.subject.clone(),
         hash: parties.own.hash,
@@ -49,7 +49,7 @@ pub(super) fn reserve(
         pooled: Charges::new(),
         remote: None,
         away: None,
-    };
+    });
     let crowded = crowded(parties.own, demand);
     let mut sides = Sides::open(parties, demand, &hold);
     let excess = sides.excess(demand, &hold, crowded);

@@ -64,13 +64,9 @@ const MOST: u64 = (1 << 53) - 1;
 
 /// The answer to a [`Demand`].
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "moved once per request; a box would cost an allocation"
-)]
 pub enum Decision {
-    /// There was room under every limit, and it is booked.
-    Admitted(Hold, Standing),
+    /// There was room under every limit, and it is booked. The hold goes through many hands, by its address.
+    Admitted(Box<Hold>, Standing),
     /// At least one limit had no room; nothing is booked.
     Refused(Refused),
 }

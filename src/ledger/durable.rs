@@ -27,7 +27,7 @@ fn mixed() -> Arc<Limits> {
     ])
 }
 
-async fn reserve(store: &Embedded, subject: &str, limits: &Arc<Limits>) -> Hold {
+async fn reserve(store: &Embedded, subject: &str, limits: &Arc<Limits>) -> Box<Hold> {
     match store.reserve(Demand { subject, ..demand(limits, NOON) }).await.unwrap() {
         Decision::Admitted(hold, _) => hold,
         Decision::Refused(refused) => panic!("{refused:?}"),

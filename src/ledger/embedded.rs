@@ -278,7 +278,7 @@ impl Store for Embedded {
         self.kept.shards.raise(hold, &demand)
     }
 
-    fn settle(&self, hold: Hold, outcome: Outcome, now: Timestamp) {
+    fn settle(&self, hold: Box<Hold>, outcome: Outcome, now: Timestamp) {
         self.kept.shards.settle(&hold, outcome, now);
     }
 

@@ -61,7 +61,7 @@ struct Booked {
     kind: usize,
     cost: u64,
     /// The policy that it came under, and its hold while it is in flight.
-    open: Option<(Arc<Limits>, Hold)>,
+    open: Option<(Arc<Limits>, Box<Hold>)>,
     /// When it is given back, if a crash left it open.
     ends: Option<u64>,
 }

@@ -45,7 +45,7 @@ impl Store for Memory {
         self.shards.raise(hold, &demand)
     }
 
-    fn settle(&self, hold: Hold, outcome: Outcome, now: Timestamp) {
+    fn settle(&self, hold: Box<Hold>, outcome: Outcome, now: Timestamp) {
         self.shards.settle(&hold, outcome, now);
     }
 

@@ -105,7 +105,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Each part of a hold is settled where it was booked. A part whose period has rolled over,
     /// or whose subject was reset since, gives back its concurrency slot and touches no count.
-    fn settle(&self, hold: Hold, outcome: Outcome, now: Timestamp);
+    fn settle(&self, hold: Box<Hold>, outcome: Outcome, now: Timestamp);
 
     /// What a subject has used: one entry per counter, in the order of first use.
     /// The pools are the subject [`POOLS`](crate::policy::limit::POOLS).
@@ -175,7 +175,7 @@ impl Store for Ledger {
         each!(self, store => store.raise(hold, demand).await)
     }
 
-    fn settle(&self, hold: Hold, outcome: Outcome, now: Timestamp) {
+    fn settle(&self, hold: Box<Hold>, outcome: Outcome, now: Timestamp) {
         each!(self, store => store.settle(hold, outcome, now));
     }
 

@@ -141,7 +141,7 @@ struct Run<S> {
     policy: [Arc<Limits>; 2],
     amounts: [u64; 6],
     written: Written,
-    holds: Vec<(usize, usize, Option<Hold>, u64)>,
+    holds: Vec<(usize, usize, Option<Box<Hold>>, u64)>,
     now: u64,
 }
 
@@ -268,7 +268,7 @@ impl<S: Durable> Run<S> {
         });
     }
 
-    fn pick(&mut self, hold: usize) -> Option<(usize, usize, Option<Hold>, u64)> {
+    fn pick(&mut self, hold: usize) -> Option<(usize, usize, Option<Box<Hold>>, u64)> {
         let count = self.holds.len();
         (count > 0).then(|| self.holds.swap_remove(hold % count))
     }

@@ -104,7 +104,7 @@ impl<L: Lane> Shards<L> {
             Parties { own: &mut *own, pool: pool.as_mut().map(|(account, _)| &mut **account) };
         let (decision, changes) = decide::reserve(parties, demand, id);
         let hold = match &decision {
-            Decision::Admitted(hold, _) => Some(hold),
+            Decision::Admitted(hold, _) => Some(&**hold),
             Decision::Refused(_) => None,
         };
         let recorded = record((own, lane), pool.as_mut(), &changes, hold);

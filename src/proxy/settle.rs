@@ -22,7 +22,7 @@ use crate::{
 #[must_use = "dropping a permit refunds it"]
 pub struct Permit {
     shared: Arc<Shared>,
-    hold: Option<Hold>,
+    hold: Option<Box<Hold>>,
     /// What the operation costs when nothing says better.
     flat: NanoUsd,
     sent: bool,
@@ -45,7 +45,7 @@ pub(super) type Witness = Arc<OnceLock<Bill>>;
 impl Permit {
     /// A permit for what `hold` booked; without a hold nothing is counted.
     // Boxed: it goes from stage to stage with its exchange.
-    pub(super) fn new(shared: Arc<Shared>, hold: Option<Hold>, flat: NanoUsd) -> Box<Self> {
+    pub(super) fn new(shared: Arc<Shared>, hold: Option<Box<Hold>>, flat: NanoUsd) -> Box<Self> {
         Box::new(Self {
             shared,
             hold,
@@ -79,7 +79,7 @@ impl Permit {
 
     /// What raises the hold, the hold, and what knows how far.
     pub(super) fn parts(&mut self) -> (&Arc<Shared>, Option<&mut Hold>, Option<&mut Meter>) {
-        (&self.shared, self.hold.as_mut(), self.meter.as_deref_mut())
+        (&self.shared, self.hold.as_deref_mut(), self.meter.as_deref_mut())
     }
 
     /// Says that the first byte is about to leave: from here on something is charged.
@@ -114,6 +114,7 @@ impl Permit {
     }
 
     /// Settles, and notes the charge in the exchange's facts.
+    #[allow(clippy::boxed_local, reason = "it would be copied out of its box to be dropped")]
     pub fn settle(mut self: Box<Self>, exchange: &mut Exchange) {
         self.note(exchange);
     }

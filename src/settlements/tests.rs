@@ -27,7 +27,7 @@ impl Desk {
     }
 
     /// A request that booked two cents and is known.
-    async fn admitted(&self) -> (RequestId, Hold) {
+    async fn admitted(&self) -> (RequestId, Box<Hold>) {
         let (id, _) = RequestId::mint();
         let day = Span::Period(Calendar::new(Period::Day, "UTC").expect("a zone"));
         let limit = Limit { counter: Counter::new("*", Unit::NanoUsd, day), amount: 50 * CENT };
@@ -48,7 +48,7 @@ impl Desk {
         (id, hold)
     }
 
-    fn end(&self, id: RequestId, hold: Hold, is_certain: bool) -> Option<u64> {
+    fn end(&self, id: RequestId, hold: Box<Hold>, is_certain: bool) -> Option<u64> {
         let bill = Bill::flat(NanoUsd(2 * CENT));
         let cell = Arc::clone(&self.cell);
         let ended = Ended { hold, bill, is_certain, timeout: WAIT, cell, bytes: 0 };

@@ -248,7 +248,7 @@ impl Store for Gate {
             let (slot, generation, time) = (0, 0, demand.now.0);
             Charge { counter, slot, generation, unit, time, amount: demand.amount(unit) }
         };
-        let hold = Hold {
+        let hold = Box::new(Hold {
             id: HoldId { replica: ReplicaId(0), serial },
             subject: demand.subject.into(),
             hash: serial,
@@ -257,7 +257,7 @@ impl Store for Gate {
             pooled: Charges::new(),
             away: None,
             remote: None,
-        };
+        });
         Ok(Decision::Admitted(hold, state.standing(&demand)))
     }
 
@@ -280,7 +280,7 @@ impl Store for Gate {
         Ok(Ok(state.standing(&demand)))
     }
 
-    fn settle(&self, hold: Hold, outcome: Outcome, _: Timestamp) {
+    fn settle(&self, hold: Box<Hold>, outcome: Outcome, _: Timestamp) {
         if let Ok(mut state) = self.open() {
             return state.settle(hold.hash, outcome);
         }

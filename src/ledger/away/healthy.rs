@@ -49,7 +49,7 @@ impl<S: Store> Store for Reachable<S> {
         self.0.raise(hold, demand).await
     }
 
-    fn settle(&self, hold: Hold, outcome: Outcome, now: Timestamp) {
+    fn settle(&self, hold: Box<Hold>, outcome: Outcome, now: Timestamp) {
         self.0.settle(hold, outcome, now);
     }
 

@@ -188,7 +188,7 @@ impl<S: Authority> Fallback<S> {
         &self,
         provisional: Provisional,
         demand: &Demand<'_>,
-    ) -> Result<Hold, StoreError> {
+    ) -> Result<Box<Hold>, StoreError> {
         let moves = Moves::charged(&provisional.told);
         match self.tell(Room::Admission, demand.subject, demand.now, &moves) {
             Ok(()) => Ok(bare(demand.subject, provisional)),
@@ -263,7 +263,13 @@ impl<S: Authority> Fallback<S> {
     }
 
     /// Ends what was booked here; what the authority holds of it ends there.
-    fn settle_here(&self, provisional: Provisional, hold: Hold, outcome: Outcome, now: Timestamp) {
+    fn settle_here(
+        &self,
+        provisional: Provisional,
+        hold: Box<Hold>,
+        outcome: Outcome,
+        now: Timestamp,
+    ) {
         let subject = Arc::clone(&hold.subject);
         let mut here = outcome;
         if let Some(base) = provisional.base {
@@ -313,9 +319,9 @@ fn uncounted(demand: &Demand<'_>) -> Decision {
 }
 
 /// A hold of which the authority knows nothing.
-fn bare(subject: &str, provisional: Provisional) -> Hold {
-    let local = provisional.local.as_ref().map(Hold::id);
-    Hold {
+fn bare(subject: &str, provisional: Provisional) -> Box<Hold> {
+    let local = provisional.local.as_ref().map(|hold| hold.id());
+    Box::new(Hold {
         id: local.unwrap_or_else(|| HoldId { replica: ReplicaId::mint(), serial: 0 }),
         subject: subject.into(),
         hash: 0,
@@ -324,7 +330,7 @@ fn bare(subject: &str, provisional: Provisional) -> Hold {
         pooled: Charges::new(),
         away: Some(Box::new(provisional)),
         remote: None,
-    }
+    })
 }
 
 impl<S: Authority> Store for Fallback<S> {
@@ -353,7 +359,7 @@ impl<S: Authority> Store for Fallback<S> {
         }
     }
 
-    fn settle(&self, mut hold: Hold, outcome: Outcome, now: Timestamp) {
+    fn settle(&self, mut hold: Box<Hold>, outcome: Outcome, now: Timestamp) {
         match hold.away.take() {
             None => self.authority.settle(hold, outcome, now),
             Some(provisional) => self.settle_here(*provisional, hold, outcome, now),

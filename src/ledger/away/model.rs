@@ -97,7 +97,7 @@ struct Out {
     replica: usize,
     subject: usize,
     served: usize,
-    hold: Hold,
+    hold: Box<Hold>,
 }
 
 /// What the operator has written.

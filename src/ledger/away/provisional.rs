@@ -17,7 +17,7 @@ pub(in crate::ledger) struct Provisional {
     /// What the authority holds of the same request, when it went away in between.
     pub(super) base: Option<Base>,
     /// The booking in local accounts; `None` for a request that passes uncounted.
-    pub(super) local: Option<Hold>,
+    pub(super) local: Option<Box<Hold>>,
     /// What the backlog was told, one entry per counter.
     pub(super) told: SmallVec<[Told; 6]>,
 }
@@ -92,7 +92,7 @@ impl Provisional {
 
     /// What is to be told of an admission: one entry per counter, empty ones too, since a
     /// request may come to more than its estimate.
-    pub(super) fn admitted(base: Option<Base>, local: Hold, demand: &Demand<'_>) -> Self {
+    pub(super) fn admitted(base: Option<Base>, local: Box<Hold>, demand: &Demand<'_>) -> Self {
         let mut told: SmallVec<[Told; 6]> = SmallVec::new();
         for (limit, is_pooled) in lasting(demand.limits) {
             let counter = limit.counter.id();

@@ -77,7 +77,7 @@ impl Rig {
         self.store.reserve(demand(limits, now)).await
     }
 
-    pub(super) async fn admitted(&self, limits: &Arc<Limits>, now: u64) -> (Hold, Standing) {
+    pub(super) async fn admitted(&self, limits: &Arc<Limits>, now: u64) -> (Box<Hold>, Standing) {
         match self.ask(limits, now).await.unwrap() {
             Decision::Admitted(hold, standing) => (hold, standing),
             Decision::Refused(refused) => panic!("refused: {refused:?}"),
@@ -96,7 +96,7 @@ impl Rig {
         self.settle(hold, Outcome::Keep);
     }
 
-    pub(super) fn settle(&self, hold: Hold, outcome: Outcome) {
+    pub(super) fn settle(&self, hold: Box<Hold>, outcome: Outcome) {
         self.store.settle(hold, outcome, Timestamp(NOON + 1));
     }
 

@@ -166,7 +166,7 @@ impl Store for Redis {
         self.server.raise(hold, &demand).await
     }
 
-    fn settle(&self, hold: Hold, outcome: Outcome, now: Timestamp) {
+    fn settle(&self, hold: Box<Hold>, outcome: Outcome, now: Timestamp) {
         self.server.settle(hold, outcome, now);
     }
 

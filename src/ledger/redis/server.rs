@@ -322,7 +322,7 @@ impl Server {
         }))
     }
 
-    pub(super) fn settle(&self, mut hold: Hold, outcome: Outcome, now: Timestamp) {
+    pub(super) fn settle(&self, mut hold: Box<Hold>, outcome: Outcome, now: Timestamp) {
         let Some(held) = hold.remote.take() else { return };
         for (part, actual) in held.settled(outcome) {
             match part.source {
@@ -356,9 +356,9 @@ impl Server {
         self.router.send(&call, Box::new(move |answer| backlog.judge(kept, &answer)));
     }
 
-    fn hold(&self, demand: &Demand<'_>, held: Held, now: u64) -> Hold {
+    fn hold(&self, demand: &Demand<'_>, held: Held, now: u64) -> Box<Hold> {
         let (charges, pooled) = (Charges::new(), Charges::new());
-        let mut hold = Hold {
+        let mut hold = Box::new(Hold {
             id: HoldId { replica: self.replica, serial: self.next() },
             subject: demand.subject.into(),
             hash: 0,
@@ -367,7 +367,7 @@ impl Server {
             pooled,
             remote: Some(Box::new(held)),
             away: None,
-        };
+        });
         charge(&mut hold.charges, demand.limits.limits.iter(), demand, now);
         charge(&mut hold.pooled, demand.limits.pools.iter(), demand, now);
         hold

@@ -235,7 +235,7 @@ impl Meter {
     }
 
     /// Ends the hold with what is known, or leaves it to a callback; returns the charge so far.
-    pub fn close(self: Box<Self>, shared: &Shared, hold: Hold, heard: &Heard) -> Bill {
+    pub fn close(self: Box<Self>, shared: &Shared, hold: Box<Hold>, heard: &Heard) -> Bill {
         let now = shared.clock.now();
         let (callback, id, cell) = (self.rules.callback, self.id, Arc::clone(&self.cell));
         let held = self.held.cost;

@@ -76,7 +76,7 @@ struct Spent {
 
 struct Flight {
     replica: usize,
-    hold: Hold,
+    hold: Box<Hold>,
     spent: usize,
 }
 

@@ -28,7 +28,7 @@ async fn ask(store: &Redis, limits: &Arc<Limits>) -> Result<Decision, StoreError
     store.reserve(demand).await
 }
 
-async fn hold(store: &Redis, limits: &Arc<Limits>) -> Hold {
+async fn hold(store: &Redis, limits: &Arc<Limits>) -> Box<Hold> {
     match ask(store, limits).await.unwrap() {
         Decision::Admitted(hold, _) => hold,
         Decision::Refused(refused) => panic!("{refused:?}"),

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The fastest binary: `make release`. Built with a profile of itself at work, see docs/operations.md.
 #
-# Three steps: a binary that counts what it runs, a bounded training on the loopback interface (about 40 s: the loads of
-# `make bench`, then `weir demo`), and the build that knows the counts. Twice the time of a plain release build.
-# What the profile needs and is not there is named, and the build is a plain one then; the binary is the same program.
+# A binary that counts what it runs, a bounded training on the loopback interface (about 40 s: the loads of `make bench`,
+# then `weir demo`), and the build that knows the counts: twice the time of a plain release build. Then, where BOLT is
+# installed, the same training once more, now with each branch counted, and the finished program is laid out by that.
+# What is needed and not there is named, and the step is left out; the binary is the same program.
 set -euo pipefail
 repo=$(cd "$(dirname "$0")/.." && pwd)
 cd "$repo"
@@ -27,9 +28,17 @@ if [ ${#missing[@]} -gt 0 ]; then
   exit
 fi
 
-# Half a megabyte of relocations is read at each start; packed, it is next to nothing. Needs glibc 2.36.
+# It moves code, so the linker must leave it what it needs for that.
+bolt=$(command -v llvm-bolt || command -v llvm-bolt-19 || true)
+# It finds its runtime and its companion beside the file that it is, not beside a link.
+bolt=${bolt:+$(readlink -f "$bolt")}
+[ -x "${bolt%/*}/merge-fdata" ] && [ -f "${bolt%/*}/../lib/libbolt_rt_instr.a" ] || bolt=
+[ -n "$bolt" ] || echo "release: without the last step; for that llvm-bolt is missing (Debian: bolt-19)" >&2
+
+# Half a megabyte of relocations is read at each start; packed, it is next to nothing. Needs glibc 2.36. BOLT 19 would
+# leave packed ones pointing at where things were.
 packed=
-if echo 'int main(void) { return 0; }' | cc -x c -Wl,-z,pack-relative-relocs -o "$out/probe" - 2>/dev/null && "$out/probe" 2>/dev/null; then
+if [ -z "$bolt" ] && echo 'int main(void) { return 0; }' | cc -x c -Wl,-z,pack-relative-relocs -o "$out/probe" - 2>/dev/null && "$out/probe" 2>/dev/null; then
   packed=-Clink-arg=-Wl,-z,pack-relative-relocs
 fi
 
@@ -46,7 +55,7 @@ headers=(-H "X-API-Key: $key" -H "Origin: https://app.example")
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 
 begin() { # COMMAND...: starts Weir and waits until it serves
-  "$out/weir.counting" "$@" >"$run/stdout" 2>"$run/stderr" &
+  "$trained" "$@" >"$run/stdout" 2>"$run/stderr" &
   weir=$!
   for _ in $(seq 100); do
     if curl -sk -o /dev/null "$url/healthz"; then return; fi
@@ -77,38 +86,44 @@ sed -e "s#@PORT@#$proxy#g; s#@ADMIN@#$admin#g; s#@UP@#$upstream#g; s#@CERT@#$run
   benches/peers/weir.policy.toml > "$run/policy.toml"
 
 # By itself, to know what a proxy at rest has run.
+trained=$out/weir.counting
 export LLVM_PROFILE_FILE=$run/start.profraw
 begin run --policy "$run/policy.toml" --threads 1
 drive curl -sk "${headers[@]}" $url/
 end
 unset LLVM_PROFILE_FILE
 
-begin run --policy "$run/policy.toml" --threads 1
-drive wrk -t1 -c32 -d4s "${headers[@]}" $url/
-drive wrk -t1 -c1 -d2s "${headers[@]}" $url/
-drive wrk -t1 -c32 -d4s "${headers[@]}" -s benches/peers/post.lua $url/
-drive wrk -t1 -c16 -d2s "${headers[@]}" -s benches/peers/sse.lua $url/
-drive wrk -t1 -c64 -d4s "${headers[@]}" $url/paced
-drive wrk -t1 -c16 -d2s "${headers[@]}" -H "Connection: close" $url/
-drive h2load -t1 -c8 -m8 -D4 "${headers[@]}" $url/
-drive h2load -t1 -c8 -m8 -n 20000 "${headers[@]}" -d Cargo.toml $url/
-drive wrk -t1 -c8 -d1s $url/
-end
+train() { # BINARY: the whole training
+  trained=$1
+  begin run --policy "$run/policy.toml" --threads 1
+  drive wrk -t1 -c32 -d4s "${headers[@]}" $url/
+  drive wrk -t1 -c1 -d2s "${headers[@]}" $url/
+  drive wrk -t1 -c32 -d4s "${headers[@]}" -s benches/peers/post.lua $url/
+  drive wrk -t1 -c16 -d2s "${headers[@]}" -s benches/peers/sse.lua $url/
+  drive wrk -t1 -c64 -d4s "${headers[@]}" $url/paced
+  drive wrk -t1 -c16 -d2s "${headers[@]}" -H "Connection: close" $url/
+  drive h2load -t1 -c8 -m8 -D4 "${headers[@]}" $url/
+  drive h2load -t1 -c8 -m8 -n 20000 "${headers[@]}" -d Cargo.toml $url/
+  drive wrk -t1 -c8 -d1s $url/
+  end
 
-# The project's own policy: what is metered, cleaned and refused.
-begin demo --port $proxy --admin-port $admin
-key=$(grep -o 'weir_[0-9a-f]*' "$run/stdout" | head -n 1)
-headers=(-H "X-API-Key: $key" -H "Content-Type: application/json")
-for body in '{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}' \
-  '{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"hi"}]}'; do
-  printf 'wrk.method = "POST"\nwrk.body = [[%s]]\n' "$body" > "$run/chat.lua"
-  printf %s "$body" > "$run/chat.json"
-  drive wrk -t1 -c16 -d2s "${headers[@]}" -s "$run/chat.lua" $url/v1/chat/completions
-  drive h2load -t1 -c4 -m4 -D2 "${headers[@]}" -d "$run/chat.json" $url/v1/chat/completions
-done
-drive wrk -t1 -c16 -d2s "${headers[@]}" $url/api/user/u1/leak
-drive wrk -t1 -c16 -d1s "${headers[@]}" -s "$run/chat.lua" $url/api/user/u2/behavior/analyze
-end
+  # The project's own policy: what is metered, cleaned and refused.
+  begin demo --port $proxy --admin-port $admin
+  local shown
+  shown=$(grep -o 'weir_[0-9a-f]*' "$run/stdout" | head -n 1)
+  local headers=(-H "X-API-Key: $shown" -H "Content-Type: application/json")
+  for body in '{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}' \
+    '{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"hi"}]}'; do
+    printf 'wrk.method = "POST"\nwrk.body = [[%s]]\n' "$body" > "$run/chat.lua"
+    printf %s "$body" > "$run/chat.json"
+    drive wrk -t1 -c16 -d2s "${headers[@]}" -s "$run/chat.lua" $url/v1/chat/completions
+    drive h2load -t1 -c4 -m4 -D2 "${headers[@]}" -d "$run/chat.json" $url/v1/chat/completions
+  done
+  drive wrk -t1 -c16 -d2s "${headers[@]}" $url/api/user/u1/leak
+  drive wrk -t1 -c16 -d1s "${headers[@]}" -s "$run/chat.lua" $url/api/user/u2/behavior/analyze
+  end
+}
+train "$out/weir.counting"
 
 "$profdata" merge -o "$out/weir.profdata" "$out"/raw/*.profraw
 
@@ -133,6 +148,24 @@ counts "$out/weir.profdata" > "$run/counts"
 ordered="-Clink-arg=-Wl,--symbol-ordering-file=$out/order -Clink-arg=-Wl,--no-warn-symbol-ordering"
 # shellcheck disable=SC2086
 echo 'fn main() {}' | rustc $ordered -o "$out/probe" - 2>/dev/null || ordered=
-build "-Cprofile-use=$out/weir.profdata $ordered"
+build "-Cprofile-use=$out/weir.profdata $ordered ${bolt:+-Clink-arg=-Wl,--emit-relocs}"
 cp "$out/build/$host/release/weir" "$result"
+
+if [ -n "$bolt" ]; then
+  # By the compiler's counts a branch is likely or not; these say what is really jumped over once all is inlined.
+  counted="$run/branches"
+  "$bolt" "$result" -instrument -o "$out/weir.branches" --instrumentation-file="$counted" \
+    --instrumentation-file-append-pid >"$run/bolt" 2>&1 || { cat "$run/bolt" >&2; exit 1; }
+  train "$out/weir.branches"
+  "${bolt%/*}/merge-fdata" "$counted".*.fdata -o "$out/weir.fdata" 2>"$run/bolt" || { cat "$run/bolt" >&2; exit 1; }
+  # Without room for huge pages: it would be mapped, and counted as memory.
+  "$bolt" "$result" -o "$run/weir" -data="$out/weir.fdata" -reorder-blocks=ext-tsp -reorder-functions=cdsort \
+    -split-functions -split-all-cold -split-eh -icf=1 -no-huge-pages >"$run/bolt" 2>&1 || { cat "$run/bolt" >&2; exit 1; }
+  # A copy: from the file as it was written with seeks, the system maps far more at a start.
+  cp "$run/weir" "$result"
+  trained=$result
+  begin run --policy "$run/policy.toml" --threads 1
+  drive curl -sfk -o "$run/answer" "${headers[@]}" $url/
+  end
+fi
 echo "$result"

@@ -173,10 +173,15 @@ fn far_from_every_limit_redis_is_rarely_asked_and_a_clean_stop_gives_back_the_re
             assert_eq!(answer.status, 200);
         }
         sidecar.metric_is("weir_store_up{kind=\"redis\"}", 1.0).await;
-        let sent = sidecar.metric("weir_store_commands_total{kind=\"redis\"}").await;
+        // Counted anew each second: so many requests may take less.
+        let sent = until_async("the commands are counted", || async {
+            let sent = sidecar.metric("weir_store_commands_total{kind=\"redis\"}").await;
+            (sent > 0.0).then_some(sent)
+        });
+        let sent = sent.await;
         // One request in twenty asks, and what was spent is told a few times a second.
         let most = 50.0 + 15.0 * began.elapsed().as_secs_f64().max(1.0);
-        assert!(sent > 0.0 && sent < most, "{sent} commands, {most} at most");
+        assert!(sent < most, "{sent} commands, {most} at most");
 
         sidecar.signal("TERM");
         assert_eq!(sidecar.running.ended().await, Some(0));

@@ -143,7 +143,8 @@ impl Exchange {
         let policy = shared.policy.load();
         let trace = Trace::begin(&head.headers);
         let id = HeaderValue::from_bytes(&trace.request_id.hex());
-        let teaches = peer.teaches_names();
+        let started = Instant::now();
+        let teaches = peer.teaches_names(started);
         let id = limits::fleeting(id.unwrap_or(HeaderValue::from_static("unknown")), teaches);
         let origin = policy.cors.judge(&head.headers);
         let address = caller_address(&policy, &peer, &head.headers);
@@ -152,7 +153,7 @@ impl Exchange {
         let body = body.filter(|body| !body.is_end_stream());
         let (grpc, client_id) = (grpc::is_call(head), client_id(&head.headers));
         let (method, shared) = (head.method.clone(), Arc::clone(shared));
-        let (began, started) = (shared.clock.now(), Instant::now());
+        let began = shared.clock.now();
         // All that may fail is done, and there is a place for it: so it is made there, not made and copied.
         let place = Box::new_uninit();
         Box::write(

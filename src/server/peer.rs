@@ -19,8 +19,11 @@ use super::{
 };
 use crate::telemetry::Protocol;
 
-/// One answer in so many spells names out. What it puts into the table pushes out about as much.
+/// Names are spelled out again after so many answers, and not before [`LESSON_PAUSE_MS`] is over. What is put into
+/// the table pushes out as much; and where it pushes out nothing, every spelling is one more to compare with.
 const LESSON: u32 = 64;
+/// In so long the dates of busy answers fill a third of the table.
+const LESSON_PAUSE_MS: u64 = 16_000;
 
 /// Who is connected, as the socket and the handshake say.
 #[derive(Debug)]
@@ -42,6 +45,7 @@ pub struct Peer {
     opened: Instant,
     requests: AtomicU32,
     answers: AtomicU32,
+    next_lesson_ms: AtomicU64,
     in_flight: AtomicU32,
     idle_since_ms: AtomicU64,
     linger: AtomicBool,
@@ -67,6 +71,7 @@ impl Peer {
             opened: Instant::now(),
             requests: AtomicU32::new(0),
             answers: AtomicU32::new(0),
+            next_lesson_ms: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
             idle_since_ms: AtomicU64::new(0),
             linger: AtomicBool::new(false),
@@ -104,8 +109,16 @@ impl Peer {
 
     /// Whether the next answer should teach the client the names of fields whose values it never sees
     /// again: the first one, and now and then one after it, because HPACK's table forgets.
-    pub fn teaches_names(&self) -> bool {
-        self.answers.fetch_add(1, Relaxed).is_multiple_of(LESSON)
+    pub fn teaches_names(&self, now: Instant) -> bool {
+        let answers = self.answers.fetch_add(1, Relaxed);
+        let (due, now) = (self.next_lesson_ms.load(Relaxed), self.since_opened_ms(now));
+        let teaches = answers == 0 || answers >= LESSON && now >= due;
+        if teaches {
+            // A lesson more or less of two at once does no harm.
+            self.answers.store(1, Relaxed);
+            self.next_lesson_ms.store(now + LESSON_PAUSE_MS, Relaxed);
+        }
+        teaches
     }
 
     /// Says that a request is answered before its body was read: the connection
@@ -130,8 +143,7 @@ impl Peer {
     }
 
     pub(super) fn finish(&self) {
-        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.idle_since_ms.store(elapsed, Relaxed);
+        self.idle_since_ms.store(self.since_opened_ms(Instant::now()), Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
         self.handover.wake();
     }
@@ -172,6 +184,11 @@ impl Peer {
         self.opened
     }
 
+    fn since_opened_ms(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.opened);
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn idle_since(&self) -> Instant {
         self.opened + Duration::from_millis(self.idle_since_ms.load(Relaxed))
     }
@@ -184,7 +201,17 @@ mod tests {
     #[test]
     fn names_are_taught_by_the_first_answer_and_now_and_then_again() {
         let peer = Peer::new(([192, 0, 2, 1], 1).into(), Protocol::Http2);
-        let taught: Vec<u32> = (0..LESSON * 2 + 1).filter(|_| peer.teaches_names()).collect();
-        assert_eq!(taught, [0, LESSON, LESSON * 2]);
+        let (began, pause) = (Instant::now(), Duration::from_millis(LESSON_PAUSE_MS));
+        let taught_at = |now: Instant, answers: u32| {
+            let taught = (0..answers).filter(|_| peer.teaches_names(now));
+            taught.collect::<Vec<u32>>()
+        };
+        assert_eq!(taught_at(began, LESSON * 3), [0]);
+        let later = began + pause + Duration::from_secs(1);
+        assert_eq!(taught_at(later, LESSON * 3), [0]);
+        let quiet = later + pause;
+        let few: u32 = (0..LESSON - 1).map(|_| u32::from(peer.teaches_names(quiet))).sum();
+        assert_eq!(few, 1, "many answers had passed before");
+        assert_eq!(taught_at(quiet + pause, LESSON), [1], "a pause is not enough");
     }
 }

@@ -54,7 +54,7 @@ url=https://127.0.0.1:$proxy key=key-0123456789abcdef run=$out/run
 headers=(-H "X-API-Key: $key" -H "Origin: https://app.example")
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 
-begin() { # COMMAND...: starts Weir and waits until it serves
+begin() { # COMMAND...: starts the binary that is trained and waits until it serves
   "$trained" "$@" >"$run/stdout" 2>"$run/stderr" &
   weir=$!
   for _ in $(seq 100); do
@@ -67,8 +67,9 @@ begin() { # COMMAND...: starts Weir and waits until it serves
 }
 # The counts are written at an orderly end.
 end() { kill -TERM $weir; wait $weir; }
+quietly() { "$@" >"$run/said" 2>&1 || { cat "$run/said" >&2; exit 1; }; }
 # Nothing here may pass for training that was none.
-drive() { echo "training: $*" | cut -c 1-100; "$@" >"$run/load" 2>&1 || { cat "$run/load" >&2; exit 1; }; }
+drive() { echo "training: $*" | cut -c 1-100; quietly "$@"; }
 
 cc -O2 -o "$run/upstream" benches/peers/upstream.c
 "$run/upstream" $upstream &
@@ -154,18 +155,19 @@ cp "$out/build/$host/release/weir" "$result"
 if [ -n "$bolt" ]; then
   # By the compiler's counts a branch is likely or not; these say what is really jumped over once all is inlined.
   counted="$run/branches"
-  "$bolt" "$result" -instrument -o "$out/weir.branches" --instrumentation-file="$counted" \
-    --instrumentation-file-append-pid >"$run/bolt" 2>&1 || { cat "$run/bolt" >&2; exit 1; }
+  quietly "$bolt" "$result" -instrument -o "$out/weir.branches" --instrumentation-file="$counted" \
+    --instrumentation-file-append-pid
   train "$out/weir.branches"
-  "${bolt%/*}/merge-fdata" "$counted".*.fdata -o "$out/weir.fdata" 2>"$run/bolt" || { cat "$run/bolt" >&2; exit 1; }
+  quietly "${bolt%/*}/merge-fdata" "$counted".*.fdata -o "$out/weir.fdata"
   # Without room for huge pages: it would be mapped, and counted as memory.
-  "$bolt" "$result" -o "$run/weir" -data="$out/weir.fdata" -reorder-blocks=ext-tsp -reorder-functions=cdsort \
-    -split-functions -split-all-cold -split-eh -icf=1 -no-huge-pages >"$run/bolt" 2>&1 || { cat "$run/bolt" >&2; exit 1; }
+  quietly "$bolt" "$result" -o "$run/weir" -data="$out/weir.fdata" -reorder-blocks=ext-tsp -reorder-functions=cdsort \
+    -split-functions -split-all-cold -split-eh -icf=1 -no-huge-pages
   # A copy: from the file as it was written with seeks, the system maps far more at a start.
   cp "$run/weir" "$result"
+  # Tried before it is given out.
   trained=$result
   begin run --policy "$run/policy.toml" --threads 1
-  drive curl -sfk -o "$run/answer" "${headers[@]}" $url/
+  quietly curl -sfk -o "$run/answer" "${headers[@]}" $url/
   end
 fi
 echo "$result"

@@ -22,7 +22,8 @@ use crate::telemetry::Protocol;
 /// Names are spelled out again after so many answers, and not before [`LESSON_PAUSE_MS`] is over. What is put into
 /// the table pushes out as much; and where it pushes out nothing, every spelling is one more to compare with.
 const LESSON: u32 = 64;
-/// In so long the dates of busy answers fill a third of the table.
+/// In so long the dates of busy answers, one a second, fill a quarter of the table
+/// (RFC 7541, 4.1: 65 of 4,096 bytes each).
 const LESSON_PAUSE_MS: u64 = 16_000;
 
 /// Who is connected, as the socket and the handshake say.

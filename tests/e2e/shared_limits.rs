@@ -177,8 +177,8 @@ fn far_from_every_limit_redis_is_rarely_asked_and_a_clean_stop_gives_back_the_re
         let sent = until_async("the commands are counted", || async {
             let sent = sidecar.metric("weir_store_commands_total{kind=\"redis\"}").await;
             (sent > 0.0).then_some(sent)
-        });
-        let sent = sent.await;
+        })
+        .await;
         // One request in twenty asks, and what was spent is told a few times a second.
         let most = 50.0 + 15.0 * began.elapsed().as_secs_f64().max(1.0);
         assert!(sent < most, "{sent} commands, {most} at most");

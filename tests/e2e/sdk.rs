@@ -63,11 +63,11 @@ impl Desk {
         Running::of(self.script(sdk, asks))
     }
 
-    /// The access records of all exchanges, as soon as there are so many.
-    pub async fn records(&self, count: usize) -> Vec<Value> {
+    /// The access records of those exchanges, as soon as there are so many.
+    pub async fn records(&self, count: usize, of: impl Fn(&Value) -> bool) -> Vec<Value> {
         let look = || {
             let log = self.sidecar.log();
-            let records = log.into_iter().filter(|line| line["message"] == "exchange");
+            let records = log.into_iter().filter(|line| line["message"] == "exchange" && of(line));
             let records: Vec<Value> = records.collect();
             (records.len() >= count).then_some(records)
         };
@@ -116,7 +116,7 @@ fn every_sdk_gets_its_answers_one_by_one_and_many_at_once() {
 
         let chats = Dialect::SDKS.len() * (2 * MANY + 1);
         let others = 2 * (rest(Dialect::OpenAi).len() + rest(Dialect::Anthropic).len());
-        let records = desk.records(chats + others).await;
+        let records = desk.records(chats + others, |_| true).await;
         let h2 = records.iter().filter(|record| record["protocol"] == "h2").count();
         assert_eq!(h2, Dialect::SDKS.len() * MANY, "the questions that were to use HTTP/2");
     });

@@ -11,16 +11,18 @@
 //! once, with its place, and counted. A certificate that cannot be used leaves
 //! the old pair in force.
 
+mod watch;
+
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
+
+use watch::Watch;
 
 use crate::{
     policy::{
@@ -103,7 +105,7 @@ impl Reloader {
     pub async fn watch(mut self, mut hangup: mpsc::Receiver<()>) {
         let (sender, mut events) = mpsc::channel::<()>(1);
         let mut watch = Watch::new(sender);
-        watch.follow(&self.directories());
+        watch.follow(self.watched());
         let mut seen = self.fingerprint();
         // What changed between the first reading and the watch would never be noticed.
         self.look();
@@ -123,7 +125,7 @@ impl Reloader {
             if noticed {
                 seen = self.rest(&mut events).await;
                 self.look();
-                watch.follow(&self.directories());
+                watch.follow(self.watched());
             }
             if asked {
                 supervisor::ready(match self.rejected {
@@ -275,14 +277,6 @@ impl Reloader {
         self.files.iter().map(PathBuf::as_path).chain(self.settings.tls.files())
     }
 
-    fn directories(&self) -> BTreeSet<PathBuf> {
-        let parent = |path: &Path| {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            parent.unwrap_or(Path::new(".")).to_owned()
-        };
-        self.watched().map(parent).collect()
-    }
-
     fn fingerprint(&self) -> Fingerprint {
         Fingerprint(self.watched().map(fingerprint).collect())
     }
@@ -295,44 +289,4 @@ struct Fingerprint(Vec<Option<(SystemTime, u64, PathBuf)>>);
 fn fingerprint(path: &Path) -> Option<(SystemTime, u64, PathBuf)> {
     let meta = fs::metadata(path).ok()?;
     Some((meta.modified().ok()?, meta.len(), fs::canonicalize(path).ok()?))
-}
-
-/// The directories that are watched.
-struct Watch {
-    watcher: Option<RecommendedWatcher>,
-    followed: BTreeSet<PathBuf>,
-}
-
-impl Watch {
-    fn new(events: mpsc::Sender<()>) -> Self {
-        // A full channel already says that there is something to look at.
-        let notice = move |event: notify::Result<notify::Event>| {
-            // Our own reading opens files; that is no change. What the watch lost may be one.
-            if event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
-                return;
-            }
-            let _ = events.try_send(());
-        };
-        let watcher = notify::recommended_watcher(notice);
-        if let Err(error) = &watcher {
-            tracing::warn!(%error, "files cannot be watched; they are looked at twice a second");
-        }
-        Self { watcher: watcher.ok(), followed: BTreeSet::new() }
-    }
-
-    fn follow(&mut self, directories: &BTreeSet<PathBuf>) {
-        let Some(watcher) = &mut self.watcher else { return };
-        for gone in self.followed.difference(directories) {
-            // It may be gone from the disk as well.
-            drop(watcher.unwatch(gone));
-        }
-        self.followed = directories
-            .iter()
-            .filter(|directory| {
-                self.followed.contains(*directory)
-                    || watcher.watch(directory, RecursiveMode::NonRecursive).is_ok()
-            })
-            .cloned()
-            .collect();
-    }
 }

@@ -2,7 +2,12 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::unix::fs::symlink,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -61,6 +66,38 @@ fn a_raised_limit_lets_a_refused_caller_in_within_a_second_and_keeps_the_count()
         let again = answered(&sidecar, "the limit of before", |answer| answer.status == 200).await;
         let quickest = raised.min(lowered).min(again);
         assert!(quickest < SECOND, "after {raised:?}, {lowered:?} and {again:?}");
+    });
+}
+
+#[test]
+fn an_edit_is_seen_beside_a_log_that_never_rests() {
+    run(async {
+        let origin = Origin::start().await;
+        let sidecar = Sidecar::with(&hourly(1_000)).before(&origin).start().await;
+        let (path, done) = (sidecar.file("access.log"), Arc::new(AtomicBool::new(false)));
+        let stop = Arc::clone(&done);
+        let writer = tokio::task::spawn_blocking(move || {
+            let mut log = fs::File::create(path).unwrap();
+            for _ in 0..1_000_000 {
+                log.write_all(b"a line\n").unwrap();
+                if stop.load(Relaxed) {
+                    break;
+                }
+            }
+        });
+
+        for limit in [2_000, 3_000, 4_000] {
+            sidecar.edit(&hourly(limit));
+            let limit = limit.to_string();
+            answered(&sidecar, "the edit", |answer| {
+                answer.header("x-ratelimit-limit") == Some(&limit)
+            })
+            .await;
+        }
+
+        done.store(true, Relaxed);
+        writer.await.unwrap();
+        assert_eq!(sidecar.metric(APPLIED).await, 3.0);
     });
 }
 

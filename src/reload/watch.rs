@@ -19,7 +19,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, event
 use tokio::sync::mpsc;
 
 /// How long the watch is awake at a time …
-const AWAKE: Duration = Duration::from_millis(1);
+const AWAKE: Duration = Duration::from_micros(200);
 /// … before it sleeps for so long. The kernel remembers meanwhile, the same event in a row only once.
 const NAP: Duration = Duration::from_millis(20);
 

@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use super::{
     RequestBody,
     error::ConnectError,
-    framing::{MAX_FIELDS, MAX_HEAD},
+    framing::MAX_HEAD,
     link::Link,
     places::{Gate, Place},
     socket::{self, Socket},
@@ -133,7 +133,8 @@ async fn begin_http1<B: RequestBody>(
     wire: &Wire,
 ) -> Result<http1::SendRequest<B>, ConnectError> {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
+    // Room for [`MAX_FIELDS`] is its default, on the stack.
+    builder.max_buf_size(MAX_HEAD);
     let handshake = builder.handshake(TokioIo::new(link)).await;
     let (sender, connection) = handshake.map_err(ConnectError::Handshake)?;
     // Owned by its sender: the task ends when the pool or the lease drops that.

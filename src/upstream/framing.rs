@@ -27,8 +27,8 @@ use status::StatusLine;
 /// Largest head of an answer, in bytes, its status line included; all interim answers (1xx) before it together have
 /// as much.
 pub const MAX_HEAD: usize = 256 << 10;
-/// Most header fields of an answer.
-pub const MAX_FIELDS: usize = 256;
+/// Most header fields of an answer: as many as the library reads without memory of its own for each.
+pub const MAX_FIELDS: usize = 100;
 
 /// What makes an answer unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

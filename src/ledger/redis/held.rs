@@ -13,7 +13,7 @@ use crate::policy::limit::Unit;
 pub(super) const MAX_AMOUNT: u64 = (1 << 53) - 1;
 
 /// Amounts of requests, tokens, bytes and nano-dollars.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Amounts(pub(super) [u64; 4]);
 
 const UNITS: [Unit; 4] = [Unit::Requests, Unit::Tokens, Unit::Bytes, Unit::NanoUsd];

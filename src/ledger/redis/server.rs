@@ -9,14 +9,14 @@ use smallvec::smallvec;
 use super::ask::{self, Answer, Side, Terms, Verdict};
 use super::backlog::Backlog;
 use super::clock::ServerClock;
+use super::crowd::{Crowds, Turn};
 use super::dial::Login;
-use super::guards::{Drawing, Pending};
+use super::guards::Pending;
 use super::held::{Amounts, Held, Part, Source};
 use super::live::{Keys, Live};
 use super::node::Fault;
 use super::router::Router;
 use super::script::{self, Invocation};
-use super::share::{Share, Stamp};
 use super::shares::{Found, Shares};
 use crate::clock::Timestamp;
 use crate::ledger::StoreError;
@@ -40,9 +40,10 @@ pub(super) struct Server {
     pub(super) backlog: Arc<Backlog>,
     pub(super) live: Live,
     pub(super) shares: Shares,
+    crowds: Crowds,
     max_wait: Duration,
     pub(super) lease: Duration,
-    terms: Terms,
+    pub(super) terms: Terms,
     pub(super) replica: ReplicaId,
     serial: AtomicU64,
 }
@@ -79,6 +80,7 @@ impl Server {
             backlog: Arc::default(),
             live: Live::default(),
             shares: Shares::default(),
+            crowds: Crowds::default(),
             max_wait: settings.max_wait,
             lease: settings.lease,
             terms: Terms { lease, charges, most: 1, percent, slots: 1 },
@@ -96,29 +98,47 @@ impl Server {
     }
 
     pub(super) async fn reserve(&self, demand: &Demand<'_>) -> Result<Decision, StoreError> {
-        let amounts = Amounts::of(demand);
-        let mut drawing = None;
-        if self.shares_are_for(demand) {
-            match self.shares.spend(demand, &amounts, self.clock.ticks(demand.now)) {
-                Found::Spent(share, stamp, standing) => {
-                    let mut held = Held::default();
-                    held.side(false).push(Held::spent(share, stamp, amounts));
-                    let now = self.clock.present(demand.now).0;
-                    return Ok(Decision::Admitted(self.hold(demand, held, now), standing));
-                }
-                Found::Ask(1) => {}
-                Found::Ask(most) => {
-                    drawing = Some(Drawing { server: self, demand, most, share: None })
+        let (amounts, give_up) = (Amounts::of(demand), Instant::now() + self.max_wait);
+        let most = match self.find(demand, &amounts) {
+            Found::Ask(most) => most,
+            Found::Spent(share, stamp, standing) => {
+                return Ok(self.spent(demand, Held::spent(share, stamp, amounts), standing));
+            }
+        };
+        let (mut drawing, mut member) = (self.drawing(demand, most), None);
+        // One draws at a time; and of those who are only watched none is refused.
+        if drawing.is_none() && demand.enforce {
+            let asking = match self.crowds.turn(demand, &amounts, give_up).await {
+                Turn::Ask(asking) => asking,
+                Turn::Refused(refused) => return Ok(Decision::Refused(refused)),
+            };
+            if asking.has_waited() {
+                // Somebody may have drawn meanwhile.
+                match self.find(demand, &amounts) {
+                    Found::Ask(most) => drawing = self.drawing(demand, most),
+                    Found::Spent(share, stamp, standing) => {
+                        return Ok(self.spent(
+                            demand,
+                            Held::spent(share, stamp, amounts),
+                            standing,
+                        ));
+                    }
                 }
             }
+            member = Some(asking);
         }
         let most = drawing.as_ref().map_or(1, |drawing| drawing.most);
         let asked = self.clock.ticks(demand.now);
-        let (verdict, mut held) =
-            match self.book(demand, &amounts, Terms { most, ..self.terms }).await? {
-                Ok(booked) => booked,
-                Err(refused) => return Ok(Decision::Refused(refused)),
-            };
+        let booked = self.book(demand, &amounts, Terms { most, ..self.terms }, give_up).await;
+        match (member, &booked) {
+            (Some(member), Ok(Err(refused))) => member.was_refused(refused),
+            (Some(member), Err(_)) => member.failed(),
+            (_, _) => {}
+        }
+        let (verdict, mut held) = match booked? {
+            Ok(booked) => booked,
+            Err(refused) => return Ok(Decision::Refused(refused)),
+        };
         if let (Some(drawing), true) = (&mut drawing, verdict.times > 1) {
             let (share, stamp, standing) =
                 self.open_share(&mut held, demand, &amounts, &verdict, asked)?;
@@ -130,39 +150,15 @@ impl Server {
         Ok(Decision::Admitted(self.hold(demand, held, verdict.now), verdict.standing()))
     }
 
-    /// Whether the limits can be drawn on ahead: with one command, and not only to be watched.
-    fn shares_are_for(&self, demand: &Demand<'_>) -> bool {
-        let split = self.router.is_cluster() && !demand.limits.pools.is_empty();
-        self.terms.percent > 0 && demand.enforce && !split
-    }
-
-    /// Makes a share of what was drawn under the number of the request's hold, and spends the request from it.
-    fn open_share(
-        &self,
-        held: &mut Held,
-        demand: &Demand<'_>,
-        amounts: &Amounts,
-        verdict: &Verdict,
-        asked: u64,
-    ) -> Result<(Arc<Share>, Stamp, Standing), StoreError> {
-        let part = held.lone().ok_or(StoreError::Away)?;
-        let Source::Direct { serial, keys } = &part.source else { return Err(StoreError::Away) };
-        // Its reports renew it.
-        self.live.remove(*serial);
-        let limits = (Arc::clone(keys), demand.limits);
-        let share = Arc::new(Share::new(*serial, limits, amounts, verdict, asked));
-        let (stamp, standing) = share.spend(amounts, asked).ok_or(StoreError::Away)?;
-        Ok((share, stamp, standing))
-    }
-
     /// Books on all accounts, or on none.
     async fn book(
         &self,
         demand: &Demand<'_>,
         amounts: &Amounts,
         terms: Terms,
+        give_up: Instant,
     ) -> Result<Result<(Verdict, Held), Refused>, StoreError> {
-        let (sides, give_up) = (self.sides(demand), Instant::now() + self.max_wait);
+        let sides = self.sides(demand);
         let (mut whole, mut pending) = (None::<Verdict>, Pendings::new());
         for (side, keys) in sides {
             let serial = self.next();
@@ -316,7 +312,8 @@ impl Server {
             return Ok(Ok(Verdict::local(standing, self.clock.present(demand.now).0)));
         }
         let terms = Terms { slots: 0, most: 1, ..self.terms };
-        Ok(self.book(demand, &more, terms).await?.map(|(verdict, more)| {
+        let give_up = Instant::now() + self.max_wait;
+        Ok(self.book(demand, &more, terms, give_up).await?.map(|(verdict, more)| {
             held.extend(more);
             verdict
         }))
@@ -356,7 +353,7 @@ impl Server {
         self.router.send(&call, Box::new(move |answer| backlog.judge(kept, &answer)));
     }
 
-    fn hold(&self, demand: &Demand<'_>, held: Held, now: u64) -> Box<Hold> {
+    pub(super) fn hold(&self, demand: &Demand<'_>, held: Held, now: u64) -> Box<Hold> {
         let (charges, pooled) = (Charges::new(), Charges::new());
         let mut hold = Box::new(Hold {
             id: HoldId { replica: self.replica, serial: self.next() },

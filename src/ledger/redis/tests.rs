@@ -1,6 +1,7 @@
 //! A real Redis for each test, and what only this store promises.
 
 mod cluster;
+mod crowds;
 mod edits;
 mod imports;
 mod lasting;

@@ -18,11 +18,11 @@ use crate::policy::compile::RedisSettings;
 use crate::policy::limit::{Limits, Unit};
 use crate::units::NanoUsd;
 
-fn hourly(amount: u64) -> Arc<Limits> {
+pub(super) fn hourly(amount: u64) -> Arc<Limits> {
     limits([quota("chat", Unit::Requests, 3_600, amount)])
 }
 
-async fn ask(store: &Redis, limits: &Arc<Limits>) -> Result<Decision, StoreError> {
+pub(super) async fn ask(store: &Redis, limits: &Arc<Limits>) -> Result<Decision, StoreError> {
     let (subject, cost, now) = ("bob", NanoUsd(0), Timestamp(0));
     let demand = Demand { subject, limits, cost, tokens: 0, bytes: 0, now, enforce: true };
     store.reserve(demand).await
@@ -106,7 +106,7 @@ async fn an_emptied_server_begins_anew_and_what_was_held_there_harms_nobody() {
 }
 
 /// A port in front of a server that keeps everything for a while.
-async fn slow_line(port: u16, delay: Arc<AtomicU64>) -> u16 {
+pub(super) async fn slow_line(port: u16, delay: Arc<AtomicU64>) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let own = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
